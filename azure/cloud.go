@@ -1,0 +1,66 @@
+package azure
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+)
+
+// CloudCustom is the name of a cloud that is described by its addresses.
+const CloudCustom = "custom"
+
+// CloudNames are the names that [ParseCloud] takes.
+var CloudNames = []string{"public", "usgovernment", "china", CloudCustom}
+
+// ParseCloud returns the cloud of one of [CloudNames]. The addresses describe
+// the custom cloud and are allowed for it alone: the authority host that issues
+// tokens, the ARM endpoint, and the audience that tokens for ARM are made for
+// (by default the ARM endpoint).
+func ParseCloud(name, authorityHost, armEndpoint, armAudience string) (cloud.Configuration, error) {
+	if name != CloudCustom && authorityHost+armEndpoint+armAudience != "" {
+		return cloud.Configuration{}, fmt.Errorf("authority host, ARM endpoint and audience are for the %s cloud, not for %q", CloudCustom, name)
+	}
+	switch name {
+	case "public":
+		return cloud.AzurePublic, nil
+	case "usgovernment":
+		return cloud.AzureGovernment, nil
+	case "china":
+		return cloud.AzureChina, nil
+	case CloudCustom:
+	default:
+		return cloud.Configuration{}, fmt.Errorf("unknown cloud %q, expected one of %s", name, strings.Join(CloudNames, ", "))
+	}
+	authority, err := parseEndpoint(authorityHost)
+	if err != nil {
+		return cloud.Configuration{}, fmt.Errorf("authority host: %w", err)
+	}
+	endpoint, err := parseEndpoint(armEndpoint)
+	if err != nil {
+		return cloud.Configuration{}, fmt.Errorf("ARM endpoint: %w", err)
+	}
+	if armAudience == "" {
+		armAudience = endpoint.String()
+	}
+	return cloud.Configuration{
+		ActiveDirectoryAuthorityHost: authority.String() + "/",
+		Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
+			cloud.ResourceManager: {Endpoint: endpoint.String(), Audience: strings.TrimRight(armAudience, "/")},
+		},
+	}, nil
+}
+
+// parseEndpoint takes an https address without query, and drops a slash at its end.
+func parseEndpoint(address string) (*url.URL, error) {
+	if address == "" {
+		return nil, errors.New("address is missing")
+	}
+	u, err := url.Parse(strings.TrimRight(address, "/"))
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%q is not an address like https://host", address)
+	}
+	return u, nil
+}
