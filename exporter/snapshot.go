@@ -1,0 +1,258 @@
+package exporter
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
+)
+
+// snapshot is what is known after a collection. It is immutable once published.
+type snapshot struct {
+	at            time.Time // end of the collection; zero before the first
+	expires       time.Time // when the oldest value in it is too old to be served
+	duration      time.Duration
+	err           error           // why there was no token or no list of subscriptions, or nil
+	subscriptions []*subscription // by ID
+	traffic       traffic
+
+	families []family // all of the above as metrics, by name
+	parts    parts    // the metrics as they were served, made on demand
+}
+
+// subscription is what the collections so far have learned about a subscription.
+type subscription struct {
+	azure.Subscription
+	good *azure.Outcome // the newest that worked, or nil
+	err  error          // why the newest collection failed, or nil
+	turn time.Time      // when it was last asked and had the time to answer
+}
+
+// freshFor says whether the snapshot may serve for so long after it was made. One
+// that lacks something for want of time or of a token may not: the next scrape may
+// have better luck.
+func (s *snapshot) freshFor(ttl time.Duration) bool {
+	if s.err != nil || time.Since(s.at) >= ttl || time.Now().After(s.expires) {
+		return false
+	}
+	return !slices.ContainsFunc(s.subscriptions, func(sub *subscription) bool {
+		reason := azure.ReasonOf(sub.err)
+		return reason == azure.ReasonTimeout || reason == azure.ReasonCanceled
+	})
+}
+
+// render makes the metrics. It is the last thing before the snapshot is published.
+func (s *snapshot) render(maxStale time.Duration) {
+	f := newBuilder()
+	f.add(up, boolean(s.err == nil))
+	f.add(scrapeDuration, s.duration.Seconds())
+	for limit, remaining := range s.traffic.quota {
+		f.add(apiQuotaRemaining, remaining, f.pair("limit", limit))
+	}
+	oldest := s.at
+	for _, sub := range s.subscriptions {
+		f.addSubscription(sub, s.at.Add(-maxStale))
+		if sub.good != nil && sub.good.ReadAt.Before(oldest) && s.at.Sub(sub.good.ReadAt) <= maxStale {
+			oldest = sub.good.ReadAt
+		}
+	}
+	s.expires = oldest.Add(maxStale)
+	s.families = f.families()
+}
+
+// Describe implements [prometheus.Collector]. It says nothing, because the registry
+// would insist on one set of labels for a metric, and only the series of connectors
+// have the label connector.
+func (s *snapshot) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements [prometheus.Collector].
+func (s *snapshot) Collect(ch chan<- prometheus.Metric) {
+	for _, f := range s.families {
+		for i := range f.series {
+			ch <- &f.series[i]
+		}
+	}
+}
+
+// family is a metric with its series, in the order in which they are served.
+type family struct {
+	*definition
+	series []series
+}
+
+// builder gathers series by metric.
+type builder struct {
+	buckets map[bucketKey][]series
+	pairs   map[[2]string]*dto.LabelPair // each label pair once
+}
+
+// bucketKey is a metric and all labels of a series but the last one, which is the
+// subscription's ID where there are many: as subscriptions are added in the order
+// of their IDs, a bucket is in order by itself, and only the few buckets need be
+// sorted, not the many series.
+type bucketKey struct {
+	metric *definition
+	labels [6]*dto.LabelPair
+}
+
+func newBuilder() *builder {
+	return &builder{map[bucketKey][]series{}, map[[2]string]*dto.LabelPair{}}
+}
+
+// add adds a series. Its labels stand in the alphabetical order of their names.
+func (f *builder) add(metric *definition, value float64, labels ...*dto.LabelPair) {
+	key := bucketKey{metric: metric}
+	copy(key.labels[:], labels[:max(0, len(labels)-1)])
+	f.buckets[key] = append(f.buckets[key], series{metric, labels, value})
+}
+
+func (f *builder) pair(name, value string) *dto.LabelPair {
+	key := [2]string{name, value}
+	if f.pairs[key] == nil {
+		f.pairs[key] = &dto.LabelPair{Name: &key[0], Value: &key[1]}
+	}
+	return f.pairs[key]
+}
+
+// addSubscription adds all series of a subscription; its values only if they are
+// not from before the oldest time.
+func (f *builder) addSubscription(sub *subscription, oldest time.Time) {
+	id := f.pair("subscription_id", sub.ID)
+	f.add(subscriptionInfo, 1, id, f.pair("subscription_name", sub.Name), f.pair("subscription_state", sub.State), f.pair("tenant_id", sub.TenantID))
+	if !sub.Scorable() {
+		return
+	}
+	f.add(subscriptionScrapeSuccess, boolean(sub.err == nil), id)
+	if sub.err != nil {
+		f.add(subscriptionScrapeFailure, 1, f.pair("reason", string(azure.ReasonOf(sub.err))), id)
+	}
+	if sub.good == nil {
+		return
+	}
+	f.add(subscriptionLastSuccess, float64(sub.good.ReadAt.UnixMilli())/1000, id)
+	if sub.good.ReadAt.Before(oldest) {
+		return
+	}
+	f.add(subscriptionScored, boolean(len(sub.good.Scores) > 0), id)
+	for _, score := range sub.good.Scores {
+		labels := []*dto.LabelPair{f.pair("environment", score.Environment), f.pair("initiative", score.Initiative), id}
+		labels = f.withConnector(score.Connector, labels)
+		f.add(current, score.Current, labels...)
+		f.add(maximum, score.Max, labels...)
+		f.add(ratio, score.Ratio, labels...)
+		f.add(weight, score.Weight, labels...)
+	}
+	for _, c := range sub.good.Controls {
+		labels := []*dto.LabelPair{f.pair("control", c.Name), f.pair("control_id", c.ID), f.pair("environment", c.Environment), f.pair("initiative", c.Initiative), id}
+		labels = f.withConnector(c.Connector, labels)
+		if c.Points != nil {
+			f.add(controlCurrent, c.Points.Current, labels...)
+			f.add(controlMax, c.Points.Max, labels...)
+		}
+		f.add(controlWeight, c.Weight, labels...)
+		resources := func(state string, n float64) {
+			f.add(controlResources, n, slices.Insert(slices.Clone(labels), len(labels)-1, f.pair("state", state))...)
+		}
+		resources("healthy", c.Healthy)
+		resources("not_applicable", c.NotApplicable)
+		resources("unhealthy", c.Unhealthy)
+	}
+}
+
+// withConnector puts the connector before the labels where there is one.
+func (f *builder) withConnector(connector string, labels []*dto.LabelPair) []*dto.LabelPair {
+	if connector == "" {
+		return labels
+	}
+	return slices.Insert(labels, 0, f.pair("connector", connector))
+}
+
+// families returns all metrics by name, the series of each in Gather's own order,
+// so that neither Gather nor anybody else need sort them at a scrape.
+func (f *builder) families() []family {
+	buckets := map[*definition][][]series{}
+	for key, bucket := range f.buckets {
+		buckets[key.metric] = append(buckets[key.metric], bucket)
+	}
+	all := make([]family, 0, len(buckets))
+	for metric, buckets := range buckets {
+		slices.SortFunc(buckets, func(a, b []series) int { return compare(a[0], b[0]) })
+		series := slices.Concat(buckets...)
+		slices.SortFunc(series, compare) // costs little when it is in order already
+		all = append(all, family{metric, series})
+	}
+	slices.SortFunc(all, func(a, b family) int { return cmp.Compare(a.name, b.name) })
+	return all
+}
+
+// series is a gauge of a snapshot. client_golang's own constant metrics take ten
+// times the memory, because each of them has its own copy of all labels; here the
+// label pairs are shared.
+type series struct {
+	metric *definition
+	labels []*dto.LabelPair // in the alphabetical order of their names
+	value  float64
+}
+
+// Desc implements [prometheus.Metric].
+func (s *series) Desc() *prometheus.Desc { return s.metric.desc }
+
+// Write implements [prometheus.Metric].
+func (s *series) Write(out *dto.Metric) error {
+	out.Label = s.labels
+	out.Gauge = &dto.Gauge{Value: &s.value}
+	return nil
+}
+
+// compare orders the series of a metric by their label values, as Gather does: those
+// with fewer labels come first.
+func compare(a, b series) int {
+	if order := cmp.Compare(len(a.labels), len(b.labels)); order != 0 {
+		return order
+	}
+	for i, label := range a.labels {
+		if label == b.labels[i] { // shared, as most are
+			continue
+		}
+		if order := cmp.Compare(*label.Value, *b.labels[i].Value); order != 0 {
+			return order
+		}
+	}
+	return 0
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// key identifies a score or a control of one subscription.
+type key struct{ environment, connector, initiative, controlID string }
+
+func scoreKey(s azure.Score) key { return key{s.Environment, s.Connector, s.Initiative, ""} }
+
+func controlKey(c azure.Control) key { return key{c.Environment, c.Connector, c.Initiative, c.ID} }
+
+// withoutDuplicates keeps the first of each key. Two series with the same labels
+// would fail the scrape for all.
+func withoutDuplicates[T any](all []T, keyOf func(T) key, logger log.Logger) []T {
+	seen := make(map[key]bool, len(all))
+	// Others may hold the slice, too.
+	unique := slices.DeleteFunc(slices.Clone(all), func(t T) bool {
+		twice := seen[keyOf(t)]
+		seen[keyOf(t)] = true
+		return twice
+	})
+	if dropped := len(all) - len(unique); dropped > 0 {
+		level.Warn(logger).Log("msg", "Azure told of the same thing more than once; the first is used", "dropped", dropped)
+	}
+	return unique
+}

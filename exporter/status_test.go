@@ -1,0 +1,232 @@
+package exporter
+
+import (
+	"html"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
+)
+
+// open returns a page and what came with it.
+func (s *system) open(t testing.TB, address string) (status int, header http.Header, body string) {
+	t.Helper()
+	resp, err := s.server.Client().Get(s.server.URL + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, string(text)
+}
+
+var (
+	rowName = regexp.MustCompile(`<td data-label="Subscription"><a href="[^"]*">([^<]*)</a>`)
+	anyTag  = regexp.MustCompile(`<[^>]*>`)
+	blanks  = regexp.MustCompile(`\s+`)
+)
+
+// rows are the names of the subscriptions on a page, in its order.
+func rows(page string) []string {
+	var names []string
+	for _, match := range rowName.FindAllStringSubmatch(page, -1) {
+		names = append(names, html.UnescapeString(match[1]))
+	}
+	return names
+}
+
+// words is what a page shows without its marks.
+func words(page string) string {
+	_, page, _ = strings.Cut(page, "<body>")
+	return blanks.ReplaceAllString(html.UnescapeString(anyTag.ReplaceAllString(page, " ")), " ")
+}
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	cfg := defaults()
+	cfg.Settings = []Setting{{"cache.ttl", "0s"}}
+	s := start(t, simulator.Demo(), cfg, azure.Config{})
+
+	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), "Nothing has been collected yet") {
+		t.Errorf("before the first collection:\n%s", words(page))
+	}
+	if asked := s.Requests(); len(asked) != 0 {
+		t.Errorf("the page made the exporter ask Azure: %v", asked)
+	}
+	lines := s.scrape(t, "")
+	before := s.Requests()
+
+	status, _, page := s.open(t, "/status")
+	if status != http.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	want := []string{
+		"Contoso Finance", // forbidden
+		"Fabrikam Retail", "Contoso Development", "Contoso Secure Score Sample", "Contoso Data Platform", "Contoso Production", "Contoso Identity",
+		"Contoso Old Datacentre", "Contoso Sandbox", // disabled, unscored
+	}
+	if got := rows(page); !slices.Equal(got, want) {
+		t.Errorf("the worst come first in another order: %q", got)
+	}
+	text := words(page)
+	for _, want := range []string{
+		"all 9 failing 1 stale 0 fine 6 unscored 2", "the weighted mean of 6 scores", "none throttled", "calls to Azure",
+		"Contoso Secure Score Sample 20ff7fc3-e762-44dd-bd96-b71116dcdc23 67.3 % 67.3 % 37 of 55 45",
+		"failing : forbidden what helps", "HTTP 403 AuthorizationFailed az role assignment create --role Reader --assignee-object-id OBJECT_ID --scope /subscriptions/" + simulator.DemoForbiddenID,
+		"unscored : Disabled", "--cache.ttl 0s",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	// The page says what the metrics say.
+	if got := value(lines, `azure_secure_score_ratio{environment="Azure",initiative="ascScore",subscription_id="20ff7fc3-e762-44dd-bd96-b71116dcdc23"}`); got != "0.6727" {
+		t.Errorf("the metric says %s", got)
+	}
+
+	for state, want := range map[string][]string{
+		"failing": want[:1], "fine": want[1:7], "unscored": want[7:], "stale": nil,
+	} {
+		if _, _, page := s.open(t, "/status?state="+state); !slices.Equal(rows(page), want) {
+			t.Errorf("%s shows %q, want %q", state, rows(page), want)
+		}
+	}
+
+	_, _, page = s.open(t, "/status?subscription="+strings.ToUpper(simulator.DemoSampleID))
+	controls := regexp.MustCompile(`<td data-label="Control">([^<]*)</td>\s*<td data-label="To gain">([^<]*)<`).FindAllStringSubmatch(page, -1)
+	if len(controls) != 15 || controls[0][1] != "Secure management ports" || controls[0][2] != "4" || controls[14][2] != "0" {
+		t.Errorf("the controls are not in the order of what they can gain: %q", controls)
+	}
+	if _, _, page := s.open(t, "/status?subscription="+simulator.DemoForbiddenID); !strings.Contains(words(page), "az role assignment create") {
+		t.Errorf("a failing subscription without what helps:\n%s", words(page))
+	}
+
+	for _, address := range []string{"/status?state=bad", "/status?subscription=bad", "/status/more"} {
+		if status, _, _ := s.open(t, address); status != http.StatusNotFound {
+			t.Errorf("%s: status %d", address, status)
+		}
+	}
+	if after := s.Requests(); !maps.Equal(before, after) {
+		t.Errorf("the pages made the exporter ask Azure: %v became %v", before, after)
+	}
+	if _, _, page := s.open(t, "/"); !strings.Contains(page, `href="/status"`) {
+		t.Error("the landing page has no link to /status")
+	}
+}
+
+// Values that nobody has asked for in a long time are not called fine, and trouble
+// with the credential is told once, for all.
+func TestStatusTrouble(t *testing.T) {
+	t.Parallel()
+	s := start(t, simulator.Generate(2, 2), defaults(), azure.Config{})
+	s.scrape(t, "")
+	page, err := s.exporter.status(url.Values{}, time.Now().Add(2*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range page.Rows {
+		if row.Status != stateStale || row.Score != nil {
+			t.Errorf("two hours later %s is %s, score %v", row.Name, row.Status, row.Score)
+		}
+	}
+
+	s = start(t, simulator.Generate(2, 2), defaults(), azure.Config{})
+	s.SetTokenFault(simulator.ExpiredSecret())
+	s.scrape(t, "")
+	_, _, text := s.open(t, "/status")
+	if !strings.Contains(words(text), "authentication : get token: the token endpoint answered HTTP 401 AADSTS7000222 What helps: renew the credential") {
+		t.Errorf("no word of the expired secret:\n%s", words(text))
+	}
+}
+
+// Throttled calls are told of.
+func TestStatusThrottled(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(1, 2)
+	s := start(t, tenant, defaults(), azure.Config{})
+	s.SetFault(tenant.Subscriptions[0].ID, simulator.OnScores(simulator.Throttle(1, 0)))
+	s.scrape(t, "")
+	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), " calls to Azure, 1 of them throttled") {
+		t.Errorf("no word of throttling:\n%s", words(page))
+	}
+	s.scrape(t, "")
+	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), "2 calls to Azure, none throttled") {
+		t.Errorf("the newest collection had other calls:\n%s", words(page))
+	}
+}
+
+// A thousand subscriptions come in pages.
+func TestStatusPages(t *testing.T) {
+	t.Parallel()
+	s := start(t, simulator.Generate(250, 5), defaults(), azure.Config{})
+	s.scrape(t, "")
+	seen := map[string]bool{}
+	address := "/status?state=fine"
+	next := regexp.MustCompile(`<a href="([^"]*)" rel="next">`)
+	for pages := 1; ; pages++ {
+		_, _, page := s.open(t, address)
+		for _, name := range rows(page) {
+			if seen[name] {
+				t.Errorf("%s is on two pages", name)
+			}
+			seen[name] = true
+		}
+		match := next.FindStringSubmatch(page)
+		if match == nil {
+			if pages != 3 {
+				t.Errorf("%d pages, want 3", pages)
+			}
+			break
+		}
+		if len(rows(page)) != 100 {
+			t.Errorf("page %d has %d rows", pages, len(rows(page)))
+		}
+		address = html.UnescapeString(match[1])
+	}
+	if len(seen) != 250 {
+		t.Errorf("%d subscriptions on all pages, want 250", len(seen))
+	}
+	for page, want := range map[string]int{"0": 100, "-1": 100, "99": 50, "x": 100, "99999999999999999999": 100} {
+		if _, _, text := s.open(t, "/status?page="+page); len(rows(text)) != want {
+			t.Errorf("page %s has %d rows, want %d", page, len(rows(text)), want)
+		}
+	}
+}
+
+// Names are data, and a browser would run nothing of them.
+func TestStatusIsSafe(t *testing.T) {
+	t.Parallel()
+	const name = `<script>alert(1)</script>"'&`
+	tenant := simulator.Generate(1, 1)
+	tenant.Subscriptions[0].Name = name
+	tenant.Subscriptions[0].Controls[0].DisplayName = `</style><img src=x onerror=alert(2)>`
+	s := start(t, tenant, defaults(), azure.Config{})
+	s.scrape(t, "")
+	for _, address := range []string{"/status", "/status?subscription=" + tenant.Subscriptions[0].ID} {
+		_, header, page := s.open(t, address)
+		if strings.Contains(page, "<script") || strings.Contains(page, "<img") || !strings.Contains(words(page), name) {
+			t.Errorf("%s: a name became HTML:\n%s", address, page)
+		}
+		if strings.Contains(page, " style=") || strings.Contains(page, "http://") || strings.Contains(page, "https://") {
+			t.Errorf("%s: a style that the policy forbids, or another site, in\n%s", address, page)
+		}
+		policy := header.Get("Content-Security-Policy")
+		if !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") || strings.Contains(policy, "unsafe") {
+			t.Errorf("%s: the policy is %q", address, policy)
+		}
+		if !strings.Contains(page, "<style>"+statusCSS+"</style>") {
+			t.Errorf("%s: the style is not the one whose hash the policy allows", address)
+		}
+	}
+}
