@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Writes what the program says of itself, for packages: the man page, and the
+# completions for shells:
+#   manual.sh DIRECTORY
+set -euo pipefail
+cd "$(dirname "$0")/.."
+name=azure-secure-score-exporter
+target=$1
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+go build -o "$tmp/$name" .
+rm -rf "$target"
+mkdir -p "$target"
+"$tmp/$name" --help-man >"$target/$name.1"
+# Without name and time of the file, which would differ at every build.
+gzip --best --no-name "$target/$name.1"
+for shell in bash zsh fish; do
+  "$tmp/$name" "--completion-script-$shell" >"$target/$name.$shell"
+done
+chmod -R u=rwX,go=rX "$target"
