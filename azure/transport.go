@@ -128,9 +128,6 @@ func newHTTPClient(rootCAs *x509.CertPool, concurrency int) *http.Client {
 			IdleConnTimeout:        90 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10,
 		}},
-		// Neither ARM nor the token endpoint redirects. Following one could carry
-		// the token elsewhere.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
@@ -143,7 +140,7 @@ const (
 )
 
 // boundedTransport limits what is read of a body, for ARM and the token endpoint
-// alike: azcore reads bodies whole.
+// alike: azcore reads bodies whole. It also hides where a redirect leads.
 type boundedTransport struct {
 	*http.Transport
 	large *semaphore.Weighted
@@ -163,6 +160,10 @@ func (t boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body.Close()
 		return nil, &http.MaxBytesError{Limit: limit}
 	}
+	// Neither ARM nor the token endpoint redirects, and following one could carry
+	// the token elsewhere. Refusing it in CheckRedirect would be too late: by then
+	// [http.Client] has rewound the request's body, which HTTP/2 may still be sending.
+	resp.Header.Del("Location")
 	resp.Body = &boundedBody{ReadCloser: http.MaxBytesReader(nil, resp.Body, limit), request: req, large: t.large}
 	return resp, nil
 }
