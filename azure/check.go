@@ -155,7 +155,7 @@ func (r Reason) Cure(subscriptionID string, identity Identity) string {
 	}
 	switch r {
 	case ReasonAuthentication:
-		return "renew the credential; check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_TOKEN_CREDENTIALS, and look the AADSTS code up"
+		return "renew the credential; check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_TOKEN_CREDENTIALS, and look the AADSTS code up; where there is none, check the way to the token endpoint (proxy, firewall)"
 	case ReasonForbidden, ReasonNotFound:
 		return identity.roleAssignment("/subscriptions/" + subscriptionID)
 	case ReasonNotRegistered:

@@ -342,7 +342,7 @@ func TestTokenFailures(t *testing.T) {
 // that they share serves whoever still waits.
 func TestWaitingForAToken(t *testing.T) {
 	sim, client := start(t, simulator.Tenant{}, Config{})
-	sim.SetTokenFault(simulator.Slow(500 * time.Millisecond))
+	sim.SetTokenFault(simulator.Slow(3 * time.Second))
 	patient := make(chan error, 1)
 	go func() { patient <- client.Authenticate(within(t, 20*time.Second)) }()
 	began := time.Now()
@@ -355,7 +355,7 @@ func TestWaitingForAToken(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if time.Since(began) > 400*time.Millisecond {
+	if time.Since(began) > 2*time.Second {
 		t.Errorf("the impatient waited %s", time.Since(began))
 	}
 	if err := <-patient; err != nil {
@@ -414,6 +414,25 @@ func TestDefaultCredential(t *testing.T) {
 			}
 		})
 	}
+	t.Run("unreachable", func(t *testing.T) {
+		t.Setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
+		t.Setenv("AZURE_TENANT_ID", simulator.TenantID)
+		t.Setenv("AZURE_CLIENT_ID", simulator.ClientID)
+		t.Setenv("AZURE_CLIENT_SECRET", simulator.ClientSecret)
+		cloud, err := ParseCloud(CloudCustom, "https://127.0.0.1:1", "https://127.0.0.1:1", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := NewClient(Config{Cloud: cloud, PrivateCloud: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		err = client.Authenticate(within(t, 10*time.Second))
+		if ReasonOf(err) != ReasonAuthentication || !strings.Contains(err.Error(), "127.0.0.1:1: connect") {
+			t.Errorf("got %v, want the cause named", err)
+		}
+	})
 	t.Run("none", func(t *testing.T) {
 		t.Setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
 		t.Setenv("AZURE_TENANT_ID", "")

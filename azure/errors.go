@@ -175,8 +175,14 @@ func summarize(err error) error {
 	case errors.As(err, &inURL):
 		return errors.New(oneLine(inURL.Err.Error()))
 	}
-	return errors.New(oneLine(quotedAnswer.ReplaceAllString(err.Error(), "")))
+	text := failedRequest.ReplaceAllString(err.Error(), " ")
+	return errors.New(oneLine(quotedAnswer.ReplaceAllString(text, "")))
 }
+
+// failedRequest matches how net/http begins to tell of a request without an answer,
+// among the lines that a chain of credentials indents: the cause follows, which may be
+// no more than a name that does not resolve, and is what an operator has to know.
+var failedRequest = regexp.MustCompile(`\n\t\t ?(?:Get|Post) "[^"\n]*":`)
 
 // quotedAnswer matches what azidentity quotes of an answer, which may hold a token:
 // the rest of the text after MSAL's complaint about JSON, the rest of a line after
