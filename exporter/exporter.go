@@ -218,7 +218,9 @@ func (e *Exporter) newSnapshot(ctx context.Context) *snapshot {
 	subscriptions := e.nextSubscriptions()
 	if authErr != nil {
 		for _, s := range subscriptions {
-			s.err = authErr
+			if s.Scorable() {
+				s.err = authErr
+			}
 		}
 	} else {
 		e.readScores(ctx, subscriptions)

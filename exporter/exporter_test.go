@@ -339,6 +339,23 @@ func TestExpiredSecret(t *testing.T) {
 	}
 }
 
+// A subscription that Azure does not score is not asked for, and so does not fail.
+func TestDisabledDoesNotFail(t *testing.T) {
+	tenant := simulator.Generate(2, 1)
+	tenant.Subscriptions[1].State = "Disabled"
+	s := start(t, tenant, defaults(), azure.Config{})
+	s.SetTokenFault(simulator.Number("expires_in", "1")) // too short a life to be kept
+	s.scrape(t, "10")
+	s.SetTokenFault(simulator.ExpiredSecret())
+	lines := s.scrape(t, "10")
+	if got := value(lines, prefix+`scrape_failures_total{reason="authentication"}`); got != "1" {
+		t.Errorf("%s authentication failures, want 1", got)
+	}
+	if _, _, body := s.get(t, "/status?state=unscored"); !strings.Contains(body, "Disabled") || strings.Contains(body, "what helps") {
+		t.Errorf("the status page tells of a failure:\n%s", body)
+	}
+}
+
 // The list of subscriptions comes and goes; those known before are read on.
 func TestDiscovery(t *testing.T) {
 	tenant := simulator.Generate(3, 1)
