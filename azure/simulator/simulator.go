@@ -82,6 +82,7 @@ type Azure struct {
 	groups   map[string]managementGroup // by lower-case ID
 
 	mu            sync.Mutex
+	closed        bool
 	subscriptions []*served
 	index         map[string]int   // of the subscriptions, by lower-case ID
 	faults        map[string]Fault // by lower-case subscription ID
@@ -165,10 +166,25 @@ func Start(tenant Tenant) (*Azure, error) {
 
 // Close cuts all connections, releases handlers that hang and waits until nothing of the simulator runs any more.
 func (a *Azure) Close() {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
 	a.stop()
 	// The error would be the listener's, which has nothing left to lose.
 	_ = a.server.Close()
 	a.running.Wait()
+}
+
+// begin lets a handler run, and Close wait for it. HTTP/2 may begin one when its connection is gone already, and with it, perhaps, all that
+// Close had to wait for.
+func (a *Azure) begin() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
+	a.running.Add(1)
+	return true
 }
 
 // URL is the address of the simulator, https://127.0.0.1:port, for the login endpoint and ARM alike.
@@ -332,7 +348,9 @@ func (a *Azure) handler() http.Handler {
 		armError(w, http.StatusNotFound, "InvalidResourceType", "The resource type could not be found for api version '%s'.", apiVersion(r))
 	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.running.Add(1)
+		if !a.begin() {
+			panic(http.ErrAbortHandler)
+		}
 		defer a.running.Done()
 		lower := *r
 		lower.URL = new(url.URL)
