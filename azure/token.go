@@ -11,17 +11,26 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// tokenTimeout bounds one attempt to get a token, whoever waits for it. It is
-// longer than most scrapes: an attempt that outlives one scrape may still serve
-// the next.
-const tokenTimeout = 30 * time.Second
+const (
+	// tokenTimeout bounds one attempt to get a token, whoever waits for it. It is
+	// longer than most scrapes: an attempt that outlives one scrape may still serve
+	// the next.
+	tokenTimeout = 30 * time.Second
+	// tokenReserve is for how long a token must still be good to be handed out while
+	// it is renewed: as long as a scrape may take.
+	tokenReserve = time.Minute
+	// renewInterval lies between attempts to renew a token that is still good, as in
+	// azcore.
+	renewInterval = 30 * time.Second
+)
 
 // tokenSource makes a credential safe to wait for. azidentity lets those who
 // wait for a token queue behind a lock that ignores their contexts, and tries
 // anew for each of them. Here one attempt at a time runs in the background for
 // all who wait, and each of them leaves at its own deadline. A token is kept for as
 // long as it is good, because not all credentials do that: az is run for each one.
-// It also keeps those away from azcore's lock who would have to wait there.
+// It also keeps those away from azcore's lock who would have to wait there. Nobody
+// waits for a token to be renewed while the old one is good.
 type tokenSource struct {
 	credential azcore.TokenCredential
 	ctx        context.Context // ends with close
@@ -30,7 +39,13 @@ type tokenSource struct {
 
 	mu       sync.Mutex
 	attempts map[string]*tokenAttempt // by what is asked for
-	tokens   map[string]azcore.AccessToken
+	tokens   map[string]*keptToken
+}
+
+// keptToken is a token, and when its renewal was begun last.
+type keptToken struct {
+	azcore.AccessToken
+	renewedAt time.Time
 }
 
 type tokenAttempt struct {
@@ -41,7 +56,7 @@ type tokenAttempt struct {
 
 func newTokenSource(credential azcore.TokenCredential) *tokenSource {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &tokenSource{credential: credential, ctx: ctx, cancel: cancel, attempts: map[string]*tokenAttempt{}, tokens: map[string]azcore.AccessToken{}}
+	return &tokenSource{credential: credential, ctx: ctx, cancel: cancel, attempts: map[string]*tokenAttempt{}, tokens: map[string]*keptToken{}}
 }
 
 // GetToken implements [azcore.TokenCredential]. What the credential says is an
@@ -56,22 +71,32 @@ func (s *tokenSource) GetToken(ctx context.Context, options policy.TokenRequestO
 	}
 }
 
-// attempt joins the attempt that is under way for these options, or starts one.
+// attempt returns one that is over when there is a token that is still good. Else it
+// joins the attempt that is under way for these options, or begins one.
 func (s *tokenSource) attempt(options policy.TokenRequestOptions) *tokenAttempt {
 	key := strings.Join(append([]string{options.TenantID, options.Claims}, options.Scopes...), " ")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if attempt := s.attempts[key]; attempt != nil {
-		return attempt
-	}
-	attempt := &tokenAttempt{done: make(chan struct{})}
-	if attempt.err = s.ctx.Err(); attempt.err != nil {
+	// A challenge makes a token useless before its time, and comes with claims.
+	if kept := s.tokens[key]; kept != nil && options.Claims == "" && time.Until(kept.ExpiresOn) > tokenReserve {
+		if kept.renewable() && s.attempts[key] == nil {
+			kept.renewedAt = time.Now()
+			s.begin(key, options)
+		}
+		attempt := &tokenAttempt{done: make(chan struct{}), token: kept.AccessToken}
 		close(attempt.done)
 		return attempt
 	}
-	// A challenge makes a token useless before its time, and comes with claims.
-	if token, ok := s.tokens[key]; ok && options.Claims == "" && good(token) {
-		attempt.token = token
+	if attempt := s.attempts[key]; attempt != nil {
+		return attempt
+	}
+	return s.begin(key, options)
+}
+
+// begin begins an attempt. The lock is held.
+func (s *tokenSource) begin(key string, options policy.TokenRequestOptions) *tokenAttempt {
+	attempt := &tokenAttempt{done: make(chan struct{})}
+	if attempt.err = s.ctx.Err(); attempt.err != nil {
 		close(attempt.done)
 		return attempt
 	}
@@ -93,7 +118,7 @@ func (s *tokenSource) attempt(options policy.TokenRequestOptions) *tokenAttempt 
 		case options.Claims != "":
 			clear(s.tokens) // the one without claims was refused
 		default:
-			s.tokens[key] = attempt.token
+			s.tokens[key] = &keptToken{AccessToken: attempt.token}
 		}
 		delete(s.attempts, key)
 		s.mu.Unlock()
@@ -102,10 +127,11 @@ func (s *tokenSource) attempt(options policy.TokenRequestOptions) *tokenAttempt 
 	return attempt
 }
 
-// good says whether a token need not be renewed yet, by azcore's own rule.
-func good(token azcore.AccessToken) bool {
+// renewable says whether it is time to renew the token, by azcore's own rule.
+func (t *keptToken) renewable() bool {
 	now := time.Now()
-	return now.Before(token.ExpiresOn.Add(-5*time.Minute)) && (token.RefreshOn.IsZero() || now.Before(token.RefreshOn))
+	due := now.After(t.ExpiresOn.Add(-5*time.Minute)) || !t.RefreshOn.IsZero() && now.After(t.RefreshOn)
+	return due && now.Sub(t.renewedAt) > renewInterval
 }
 
 // close ends a running attempt and waits for it.
