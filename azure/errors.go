@@ -75,14 +75,14 @@ func ReasonOf(err error) Reason {
 // classify gives a reason to an error that came instead of an HTTP answer.
 func classify(err error) *Error {
 	var (
-		known        *Error
-		tooLarge     *http.MaxBytesError
-		networkError net.Error
+		known    *Error
+		tooLarge *http.MaxBytesError
 	)
 	e := &Error{Reason: ReasonNetwork, Err: summarize(err)}
 	switch {
 	case errors.As(err, &known):
 		return known
+	case isDial(err): // before the deadline, which it may pretend to be
 	case errors.Is(err, context.Canceled):
 		e.Reason = ReasonCanceled
 	case errors.Is(err, context.DeadlineExceeded):
@@ -90,10 +90,15 @@ func classify(err error) *Error {
 	case errors.As(err, &tooLarge):
 		e.Reason, e.code = ReasonInvalidResponse, codeBodyTooLarge
 		e.Err = fmt.Errorf("the answer is larger than %d bytes", tooLarge.Limit)
-	case errors.As(err, &networkError) && networkError.Timeout():
-		e.Reason = ReasonTimeout
 	}
 	return e
+}
+
+// isDial says that no connection came about, for example because a firewall drops
+// packets: a net.OpError whose time is up is a context.DeadlineExceeded, too.
+func isDial(err error) bool {
+	dial, ok := errors.AsType[*net.OpError](err)
+	return ok && dial.Op == "dial" && !errors.Is(err, context.Canceled)
 }
 
 // classifyStatus gives a reason to an HTTP answer that is not 200.
@@ -164,7 +169,7 @@ func summarize(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded) && !isDial(err):
 		return context.DeadlineExceeded
 	case errors.As(err, &authFailed) && authFailed.RawResponse != nil:
 		text := fmt.Sprintf("the token endpoint answered HTTP %d", authFailed.RawResponse.StatusCode)
