@@ -61,7 +61,7 @@ const (
 // silently as one that has no score. A subscription without rows is therefore read
 // from ARM's own lists, which tell forbidden, not_found, not_registered and no
 // score apart; what ARM said so is good for ten minutes, since many subscriptions
-// may have no score. When the query itself is refused as forbidden, the identity
+// may have no score, and for ten more while ARM has no time. When the query itself is refused as forbidden, the identity
 // may read none of the batch: Azure documents that it is refused only then.
 //
 // That the packed query runs could not be tried on real Azure. When it is refused
@@ -102,11 +102,17 @@ func (g *ResourceGraph) SecureScores(ctx context.Context, subscriptionIDs []stri
 	_ = group.Wait() // the errors are in the outcomes
 
 	var missing []string
+	g.mu.Lock()
 	for _, id := range subscriptionIDs {
-		if _, ok := found[id]; !ok {
+		o, ok := found[id]
+		switch {
+		case !ok:
 			missing = append(missing, id)
+		case o.Err == nil:
+			delete(g.verdicts, id) // it has rows by now
 		}
 	}
+	g.mu.Unlock()
 	for i, o := range g.readMissing(ctx, missing) {
 		found[missing[i]] = o
 	}
@@ -183,9 +189,10 @@ func (g *ResourceGraph) readMissing(ctx context.Context, ids []string) []Outcome
 			}
 		case ReasonForbidden, ReasonNotFound, ReasonNotRegistered:
 			g.verdicts[asked[i]] = o
-		default:
-			// That ARM has no time for it now does not change what it said before.
-			if verdict, ok := g.verdicts[asked[i]]; ok {
+		case ReasonTimeout, ReasonThrottled:
+			// Many verdicts may be due at once, more than there is time for. What ARM said
+			// last time holds until they had their turn.
+			if verdict, ok := g.verdicts[asked[i]]; ok && time.Since(verdict.Began) < 2*verdictAge {
 				outcomes[positions[i]] = verdict
 			}
 		}
@@ -459,10 +466,11 @@ func (q *graphQuota) update(a answer) {
 }
 
 // quotaResetsAfter reads x-ms-user-quota-resets-after (hh:mm:ss) or Retry-After
-// (seconds), which other refusals have for reasons of their own.
+// (seconds), which other refusals have for reasons of their own. The first may have
+// lost a part of a second, without which the last queries of a window would be refused.
 func quotaResetsAfter(h http.Header, status int) (time.Duration, bool) {
 	if clock, err := time.Parse("15:04:05", h.Get("x-ms-user-quota-resets-after")); err == nil {
-		return time.Duration(clock.Hour())*time.Hour + time.Duration(clock.Minute())*time.Minute + time.Duration(clock.Second())*time.Second, true
+		return time.Duration(clock.Hour())*time.Hour + time.Duration(clock.Minute())*time.Minute + time.Duration(clock.Second()+1)*time.Second, true
 	}
 	if seconds, err := strconv.Atoi(h.Get("Retry-After")); err == nil && seconds >= 0 && status == http.StatusTooManyRequests {
 		return time.Duration(seconds) * time.Second, true

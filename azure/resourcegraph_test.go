@@ -23,7 +23,7 @@ func startGraph(t *testing.T, tenant simulator.Tenant, cfg Config) (*simulator.A
 // sameAsARM compares what both sources say of the subscriptions.
 func sameAsARM(t *testing.T, g *ResourceGraph, ids []string) {
 	t.Helper()
-	fromARM, fromGraph := g.Client.SecureScores(within(t, time.Minute), ids), g.SecureScores(within(t, time.Minute), ids)
+	fromARM, fromGraph := g.Client.SecureScores(within(t, 4*time.Minute), ids), g.SecureScores(within(t, 4*time.Minute), ids)
 	for i := range ids {
 		if want, got := describe(fromARM[i]), describe(fromGraph[i]); got != want {
 			t.Fatalf("subscription %s: Resource Graph says\n%s\nARM says\n%s", ids[i], got, want)
@@ -307,19 +307,63 @@ func TestManagementGroups(t *testing.T) {
 	}
 }
 
-// What ARM once said holds while it has no time to say it again.
-func TestResourceGraphVerdictOutlivesTrouble(t *testing.T) {
+// What ARM once said holds while it has no time to say it again, but not for ever,
+// and not against anything else that it says.
+func TestResourceGraphVerdict(t *testing.T) {
+	for name, test := range map[string]struct {
+		age   time.Duration
+		fault simulator.Fault
+		want  Reason
+	}{
+		"young":           {0, simulator.ServerError(500), ""},
+		"due, no time":    {verdictAge, simulator.Hang(), ""},
+		"due, throttled":  {verdictAge, simulator.Throttle(-1, time.Minute), ""},
+		"old, no time":    {2 * verdictAge, simulator.Hang(), ReasonTimeout},
+		"due, no answer":  {verdictAge, simulator.ServerError(500), ReasonServerError},
+		"due, no sense":   {verdictAge, simulator.Garbage(), ReasonInvalidResponse},
+		"due, no consent": {verdictAge, simulator.ExpiredToken(), ReasonAuthentication},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tenant := simulator.Generate(2, 1)
+			tenant.Subscriptions[1].NoScore = true
+			sim, g := startGraph(t, tenant, Config{})
+			g.SecureScores(within(t, time.Minute), ids(tenant))
+			for id, verdict := range g.verdicts {
+				verdict.Began = verdict.Began.Add(-test.age)
+				g.verdicts[id] = verdict
+			}
+			sim.SetFault(tenant.Subscriptions[1].ID, test.fault)
+			if o := g.SecureScores(within(t, 2*time.Second), ids(tenant))[1]; ReasonOf(o.Err) != test.want || len(o.Scores) != 0 {
+				t.Errorf("got %+v", o)
+			}
+		})
+	}
+}
+
+// What ARM said of a subscription without rows is forgotten once it has some.
+func TestResourceGraphVerdictEnds(t *testing.T) {
 	tenant := simulator.Generate(2, 1)
+	scored := tenant.Subscriptions[1]
 	tenant.Subscriptions[1].NoScore = true
 	sim, g := startGraph(t, tenant, Config{})
 	g.SecureScores(within(t, time.Minute), ids(tenant))
-	for id, verdict := range g.verdicts {
-		verdict.Began = verdict.Began.Add(-verdictAge)
-		g.verdicts[id] = verdict
-	}
-	sim.SetFault(tenant.Subscriptions[1].ID, simulator.Hang())
-	if o := g.SecureScores(within(t, time.Second), ids(tenant))[1]; o.Err != nil || len(o.Scores) != 0 {
+	sim.SetSubscription(scored)
+	g.SecureScores(within(t, time.Minute), ids(tenant))
+	sim.SetGraphFault(simulator.DropRows(scored.ID))
+	sim.SetFault(scored.ID, simulator.ServerError(500))
+	if o := g.SecureScores(within(t, 5*time.Second), ids(tenant))[1]; ReasonOf(o.Err) != ReasonServerError {
 		t.Errorf("got %+v", o)
+	}
+}
+
+// A window is not over before the second is in which it ends.
+func TestResourceGraphWindow(t *testing.T) {
+	var q graphQuota
+	q.tryTake(time.Now())
+	q.update(answer{status: 200, header: http.Header{"X-Ms-User-Quota-Remaining": {"0"}, "X-Ms-User-Quota-Resets-After": {"00:00:00"}}})
+	if wait := q.tryTake(time.Now()); wait <= 0 || wait > time.Second {
+		t.Errorf("the next query may be sent in %s", wait)
 	}
 }
 
