@@ -76,7 +76,8 @@ func (c *Client) Check(ctx context.Context, began func(subscriptions int) (read 
 
 	subscriptions, err := c.Subscriptions(listCtx)
 	r.SubscriptionList = r.finding(err, "", "Microsoft.Resources/subscriptions/read")
-	if e, ok := errors.AsType[*Error](err); ok && e.group != "" && e.Reason == ReasonForbidden {
+	if e, ok := errors.AsType[*Error](err); ok && e.group != "" && (e.Reason == ReasonForbidden || e.Reason == ReasonNotFound) {
+		// A group that is not visible may also not exist; its ID stands in the command.
 		r.SubscriptionList = r.finding(err, "", "Microsoft.Management/managementGroups/descendants/read")
 		r.SubscriptionList.Cure = r.Identity.roleAssignment("/providers/Microsoft.Management/managementGroups/" + e.group)
 	}

@@ -177,8 +177,8 @@ func scores(items []scoreItem) ([]Score, error) {
 			Initiative: item.initiative(), Environment: item.environment(), Connector: item.connector(),
 			Points: *points, Weight: item.Properties.Weight,
 		}
-		if item.Name != "" && !strings.EqualFold(item.Name, defaultInitiative) {
-			s.Initiative = label(item.Name)
+		if name := label(item.Name); name != "" && !strings.EqualFold(name, defaultInitiative) {
+			s.Initiative = name
 		}
 		switch percentage := item.Properties.Score.Percentage; {
 		case points.Max == 0:
@@ -199,16 +199,16 @@ func controls(items []scoreItem) ([]Control, error) {
 		if err := item.check(); err != nil {
 			return nil, err
 		}
-		id := item.Name
+		id := label(item.Name)
 		if id == "" {
-			id = item.ID[strings.LastIndexByte(item.ID, '/')+1:]
+			id = label(item.ID[strings.LastIndexByte(item.ID, '/')+1:])
 		}
 		if id == "" {
 			return nil, invalid("a control has no ID")
 		}
 		p := item.Properties
 		all = append(all, Control{
-			ID: label(strings.ToLower(id)), Name: label(p.DisplayName),
+			ID: strings.ToLower(id), Name: label(p.DisplayName),
 			Initiative: item.initiative(), Environment: item.environment(), Connector: item.connector(),
 			Points: item.points(), Weight: p.Weight,
 			Healthy: p.HealthyResourceCount, Unhealthy: p.UnhealthyResourceCount, NotApplicable: p.NotApplicableResourceCount,

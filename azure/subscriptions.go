@@ -148,11 +148,11 @@ func (c *Client) belowGroups(ctx context.Context, subscriptions []Subscription) 
 const maxLabel = 256
 
 // label makes a text of Azure fit to be a label value, a log line and a table
-// cell: one line of bounded length. (Invalid UTF-8 was replaced when the JSON
-// was decoded.)
+// cell: one line of bounded length, in which nothing changes how the rest of the line
+// is shown. (Invalid UTF-8 was replaced when the JSON was decoded.)
 func label(text string) string {
 	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
 			return ' '
 		}
 		return r
