@@ -64,11 +64,15 @@ func newTokenSource(credential azcore.TokenCredential) *tokenSource {
 func (s *tokenSource) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	attempt := s.attempt(options)
 	select {
-	case <-attempt.done:
-		return attempt.token, attempt.err
-	case <-ctx.Done():
-		return azcore.AccessToken{}, ctx.Err()
+	case <-attempt.done: // even for one whose time is over
+	default:
+		select {
+		case <-attempt.done:
+		case <-ctx.Done():
+			return azcore.AccessToken{}, ctx.Err()
+		}
 	}
+	return attempt.token, attempt.err
 }
 
 // attempt returns one that is over when there is a token that is still good. Else it

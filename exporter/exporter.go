@@ -94,6 +94,8 @@ type collection struct {
 
 // New makes an exporter. The source must report its calls to api.
 func New(source Source, api *APIMetrics, cfg Config) (*Exporter, error) {
+	// The scrape that waited for a value gets it, however short its life is.
+	cfg.MaxStale = max(cfg.MaxStale, renderTime)
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &Exporter{
 		source:    source,
@@ -107,7 +109,7 @@ func New(source Source, api *APIMetrics, cfg Config) (*Exporter, error) {
 		cancel:    cancel,
 	}
 	nothing := &snapshot{err: errors.New("nothing was collected yet")}
-	nothing.render(cfg.MaxStale)
+	nothing.render(time.Now(), cfg.MaxStale)
 	e.snapshot.Store(nothing)
 	if err := e.register(); err != nil {
 		cancel()
@@ -143,7 +145,7 @@ func (e *Exporter) untilDeadline(r *http.Request, deadline time.Time) (context.C
 	return ctx, func() { stop(); cancel() }
 }
 
-// renderTime is more than making a snapshot takes after the deadline.
+// renderTime is more than it takes to make and serve a snapshot of what was read.
 const renderTime = 2 * time.Second
 
 // refresh returns when there is a snapshot that may be served to a scrape with
@@ -152,9 +154,9 @@ func (e *Exporter) refresh(ctx context.Context, deadline time.Time) {
 	// With a cache no scrape waits while there is something to serve. What renews it
 	// behind the scrape's back has all the time that a scrape may have.
 	last := e.snapshot.Load()
-	behind := e.cfg.CacheTTL > 0 && time.Now().Before(last.expires) && (last.err == nil || len(last.subscriptions) > 0)
+	behind := e.cfg.CacheTTL > 0 && time.Since(last.at) <= e.cfg.MaxStale && (last.err == nil || len(last.subscriptions) > 0)
 	end := deadline
-	if e.cfg.CacheTTL > 0 {
+	if behind {
 		end = time.Now().Add(e.cfg.ScrapeTimeout)
 	}
 	c := e.collect(end)
@@ -205,6 +207,21 @@ func (e *Exporter) collect(deadline time.Time) *collection {
 	return c
 }
 
+// current returns the newest snapshot, without those values in it that have become
+// too old to be served since it was made.
+func (e *Exporter) current() *snapshot {
+	last, now := e.snapshot.Load(), time.Now()
+	if last.expires.IsZero() || now.Before(last.expires) {
+		return last
+	}
+	aged := &snapshot{at: last.at, duration: last.duration, err: last.err, subscriptions: last.subscriptions, traffic: last.traffic}
+	aged.render(now, e.cfg.MaxStale)
+	if !e.snapshot.CompareAndSwap(last, aged) {
+		return e.snapshot.Load() // a newer one
+	}
+	return aged
+}
+
 // newSnapshot makes one collection. It returns when ctx ends at the latest, with
 // what is known by then.
 func (e *Exporter) newSnapshot(ctx context.Context) *snapshot {
@@ -219,24 +236,23 @@ func (e *Exporter) newSnapshot(ctx context.Context) *snapshot {
 	if authErr != nil {
 		for _, s := range subscriptions {
 			if s.Scorable() {
-				s.err = authErr
+				s.err, s.turn = authErr, time.Time{}
+				e.count(s)
 			}
 		}
 	} else {
 		e.readScores(ctx, subscriptions)
 	}
-	for _, s := range subscriptions {
-		e.count(s)
-	}
 
+	now := time.Now()
 	next := &snapshot{
-		at:            time.Now(),
-		duration:      time.Since(began),
+		at:            now,
+		duration:      now.Sub(began),
 		err:           listErr,
 		subscriptions: subscriptions,
 		traffic:       e.api.takeTraffic(),
 	}
-	next.render(e.cfg.MaxStale)
+	next.render(now, e.cfg.MaxStale)
 	return next
 }
 
@@ -258,12 +274,12 @@ func (e *Exporter) nextSubscriptions() []*subscription {
 	return next
 }
 
-// readScores asks Azure for the scores of all scorable subscriptions, those whose
+// readScores asks Azure for the scores of the subscriptions that are due, those whose
 // turn is longest ago first, and notes the outcomes.
 func (e *Exporter) readScores(ctx context.Context, subscriptions []*subscription) {
 	var asked []*subscription
 	for _, s := range subscriptions {
-		if s.Scorable() {
+		if s.dueAfter(e.cfg.CacheTTL) {
 			asked = append(asked, s)
 		}
 	}
@@ -276,12 +292,12 @@ func (e *Exporter) readScores(ctx context.Context, subscriptions []*subscription
 	outcomes := e.source.SecureScores(ctx, ids)
 	ended := time.Now()
 	for i, s := range asked {
-		o := outcomes[i]
-		before := azure.ReasonOf(s.err)
-		if before == azure.ReasonAuthentication && azure.ReasonOf(lastErr) == before {
-			before = "" // it was told once for all
+		o, before := outcomes[i], *s
+		if azure.ReasonOf(before.err) == azure.ReasonAuthentication && azure.ReasonOf(lastErr) == azure.ReasonAuthentication {
+			before.err = nil // it was told once for all
 		}
-		e.take(s, o)
+		s.take(o)
+		e.count(s)
 		e.tell(s, before)
 
 		// It had its turn, and goes to the end of the queue, unless it was the deadline
@@ -294,28 +310,21 @@ func (e *Exporter) readScores(ctx context.Context, subscriptions []*subscription
 	}
 }
 
-// take takes an outcome over into a subscription.
-func (e *Exporter) take(s *subscription, o azure.Outcome) {
-	s.err = o.Err
-	if o.Err == nil {
-		logger := log.With(e.logger, "subscription_id", s.ID)
-		o.Scores = withoutDuplicates(o.Scores, scoreKey, logger)
-		o.Controls = withoutDuplicates(o.Controls, controlKey, logger)
-		s.good = &o
-	}
-}
-
 // tell logs that a subscription fails, and that it does not any more. One that
 // stays broken is told of once, not at each scrape.
-func (e *Exporter) tell(s *subscription, before azure.Reason) {
+func (e *Exporter) tell(s *subscription, before subscription) {
 	logger := log.With(e.logger, "subscription_id", s.ID)
-	switch now := azure.ReasonOf(s.err); {
+	switch now, before := azure.ReasonOf(s.err), azure.ReasonOf(before.err); {
+	case now == azure.ReasonCanceled: // the exporter is stopping
 	case now == "" && before != "":
 		level.Info(logger).Log("msg", "subscription can be read again", "reason", before)
 	case now != before:
 		level.Warn(logger).Log("msg", "cannot read subscription", "reason", now, "err", s.err)
 	case now != "":
 		level.Debug(logger).Log("msg", "cannot read subscription", "reason", now, "err", s.err)
+	}
+	if s.duplicates > 0 && s.duplicates != before.duplicates {
+		level.Warn(logger).Log("msg", "Azure told of the same thing more than once; the first is used", "dropped", s.duplicates)
 	}
 }
 

@@ -86,7 +86,7 @@ func (e *Exporter) metricsHandler() http.Handler {
 			everything.ServeHTTP(w, r)
 			return
 		}
-		p, err := e.snapshot.Load().part(f)
+		p, err := e.current().part(f)
 		if err != nil {
 			level.Error(e.logger).Log("msg", "cannot render the snapshot", "err", err)
 			everything.ServeHTTP(w, r)
@@ -118,7 +118,7 @@ func (h headersOnly) WriteHeader(int) {}
 // gather gathers the newest snapshot and the exporter's own metrics.
 func (e *Exporter) gather() ([]*dto.MetricFamily, error) {
 	registry := prometheus.NewRegistry()
-	if err := registry.Register(e.snapshot.Load()); err != nil {
+	if err := registry.Register(e.current()); err != nil {
 		return nil, err
 	}
 	return prometheus.Gatherers{registry, e.own}.Gather()

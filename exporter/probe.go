@@ -72,8 +72,9 @@ func (e *Exporter) readLive(r *http.Request, id string, deadline time.Time) (*su
 	case authErr != nil:
 		sub.err = authErr
 	default:
-		e.take(sub, e.source.SecureScores(ctx, []string{id})[0])
+		sub.take(e.source.SecureScores(ctx, []string{id})[0])
 	}
+	sub.turn = time.Now()
 	if sub.err != nil {
 		// The metrics tell; there may be a thousand probes a minute.
 		level.Debug(e.logger).Log("msg", "cannot read subscription", "subscription_id", id, "reason", azure.ReasonOf(sub.err), "err", sub.err)
@@ -83,7 +84,7 @@ func (e *Exporter) readLive(r *http.Request, id string, deadline time.Time) (*su
 }
 
 // readCached reads a subscription from the snapshot that /metrics serves, so that
-// all probes together cost one collection.
+// all probes together cost one collection. One that was discovered since is read live.
 func (e *Exporter) readCached(r *http.Request, id string, deadline time.Time) (*subscription, error) {
 	e.refresh(r.Context(), deadline)
 	snapshot := e.snapshot.Load()
@@ -92,7 +93,10 @@ func (e *Exporter) readCached(r *http.Request, id string, deadline time.Time) (*
 			return sub, nil
 		}
 	}
+	_, discovered := e.discovery.find(id)
 	switch {
+	case discovered:
+		return e.readLive(r, id, deadline)
 	case snapshot.at.IsZero():
 		return nil, context.DeadlineExceeded
 	case len(snapshot.subscriptions) == 0:

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-kit/log"
-	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
@@ -16,7 +14,7 @@ import (
 // snapshot is what is known after a collection. It is immutable once published.
 type snapshot struct {
 	at            time.Time // end of the collection; zero before the first
-	expires       time.Time // when the oldest value in it is too old to be served
+	expires       time.Time // when the next value in it is too old to be served; zero: none is
 	duration      time.Duration
 	err           error           // why there was no token or no list of subscriptions, or nil
 	subscriptions []*subscription // by ID
@@ -32,37 +30,64 @@ type subscription struct {
 	good *azure.Outcome // the newest that worked, or nil
 	err  error          // why the newest collection failed, or nil
 	turn time.Time      // when it was last asked and had the time to answer
+
+	duplicates int // were dropped from what Azure said
 }
 
-// freshFor says whether the snapshot may serve for so long after it was made. One
-// that lacks something for want of time or of a token may not: the next scrape may
-// have better luck.
-func (s *snapshot) freshFor(ttl time.Duration) bool {
-	if s.err != nil || time.Since(s.at) >= ttl || time.Now().After(s.expires) {
+// take takes over what a reading brought.
+func (s *subscription) take(o azure.Outcome) {
+	s.err = o.Err
+	if o.Err == nil {
+		var scores, controls int
+		o.Scores, scores = withoutDuplicates(o.Scores, scoreKey)
+		o.Controls, controls = withoutDuplicates(o.Controls, controlKey)
+		s.good, s.duplicates = &o, scores+controls
+	}
+}
+
+// dueAfter says whether Azure is to be asked again after this time. One that has no
+// outcome for want of time is due at once.
+func (s *subscription) dueAfter(ttl time.Duration) bool {
+	if !s.Scorable() {
 		return false
 	}
-	return !slices.ContainsFunc(s.subscriptions, func(sub *subscription) bool {
-		reason := azure.ReasonOf(sub.err)
-		return reason == azure.ReasonTimeout || reason == azure.ReasonCanceled
-	})
+	reason := azure.ReasonOf(s.err)
+	return time.Since(s.turn) >= ttl || reason == azure.ReasonTimeout || reason == azure.ReasonCanceled
 }
 
-// render makes the metrics. It is the last thing before the snapshot is published.
-func (s *snapshot) render(maxStale time.Duration) {
+// confirmed is when the values were last known to be those of Azure. A source may say
+// so of values that it has read before.
+func (s *subscription) confirmed() time.Time {
+	if s.err == nil {
+		return s.turn
+	}
+	return s.good.ReadAt
+}
+
+// freshFor says whether the snapshot may serve for so long after it was made, without
+// a look at Azure: not when it lacks a token, the list, or a subscription that is due.
+func (s *snapshot) freshFor(ttl time.Duration) bool {
+	return s.err == nil && time.Since(s.at) < ttl &&
+		!slices.ContainsFunc(s.subscriptions, func(sub *subscription) bool { return sub.dueAfter(ttl) })
+}
+
+// render makes the metrics, without the values that are too old by now. It is the last
+// thing before the snapshot is published.
+func (s *snapshot) render(now time.Time, maxStale time.Duration) {
 	f := newBuilder()
 	f.add(up, boolean(s.err == nil))
 	f.add(scrapeDuration, s.duration.Seconds())
 	for limit, remaining := range s.traffic.quota {
 		f.add(apiQuotaRemaining, remaining, f.pair("limit", limit))
 	}
-	oldest := s.at
 	for _, sub := range s.subscriptions {
-		f.addSubscription(sub, s.at.Add(-maxStale))
-		if sub.good != nil && sub.good.ReadAt.Before(oldest) && s.at.Sub(sub.good.ReadAt) <= maxStale {
-			oldest = sub.good.ReadAt
+		if !f.addSubscription(sub, now.Add(-maxStale)) {
+			continue
+		}
+		if end := sub.confirmed().Add(maxStale); s.expires.IsZero() || end.Before(s.expires) {
+			s.expires = end
 		}
 	}
-	s.expires = oldest.Add(maxStale)
 	s.families = f.families()
 }
 
@@ -121,23 +146,23 @@ func (f *builder) pair(name, value string) *dto.LabelPair {
 }
 
 // addSubscription adds all series of a subscription; its values only if they are
-// not from before the oldest time.
-func (f *builder) addSubscription(sub *subscription, oldest time.Time) {
+// not from before the oldest time, and says whether it has.
+func (f *builder) addSubscription(sub *subscription, oldest time.Time) (values bool) {
 	id := f.pair("subscription_id", sub.ID)
 	f.add(subscriptionInfo, 1, id, f.pair("subscription_name", sub.Name), f.pair("subscription_state", sub.State), f.pair("tenant_id", sub.TenantID))
 	if !sub.Scorable() {
-		return
+		return false
 	}
 	f.add(subscriptionScrapeSuccess, boolean(sub.err == nil), id)
 	if sub.err != nil {
 		f.add(subscriptionScrapeFailure, 1, f.pair("reason", string(azure.ReasonOf(sub.err))), id)
 	}
 	if sub.good == nil {
-		return
+		return false
 	}
 	f.add(subscriptionLastSuccess, float64(sub.good.ReadAt.UnixMilli())/1000, id)
-	if sub.good.ReadAt.Before(oldest) {
-		return
+	if sub.confirmed().Before(oldest) {
+		return false
 	}
 	f.add(subscriptionScored, boolean(len(sub.good.Scores) > 0), id)
 	for _, score := range sub.good.Scores {
@@ -163,6 +188,7 @@ func (f *builder) addSubscription(sub *subscription, oldest time.Time) {
 		resources("not_applicable", c.NotApplicable)
 		resources("unhealthy", c.Unhealthy)
 	}
+	return true
 }
 
 // withConnector puts the connector before the labels where there is one.
@@ -241,18 +267,15 @@ func scoreKey(s azure.Score) key { return key{s.Environment, s.Connector, s.Init
 
 func controlKey(c azure.Control) key { return key{c.Environment, c.Connector, c.Initiative, c.ID} }
 
-// withoutDuplicates keeps the first of each key. Two series with the same labels
-// would fail the scrape for all.
-func withoutDuplicates[T any](all []T, keyOf func(T) key, logger log.Logger) []T {
+// withoutDuplicates keeps the first of each key and counts the others. Two series with
+// the same labels would fail the scrape for all.
+func withoutDuplicates[T any](all []T, keyOf func(T) key) (unique []T, dropped int) {
 	seen := make(map[key]bool, len(all))
 	// Others may hold the slice, too.
-	unique := slices.DeleteFunc(slices.Clone(all), func(t T) bool {
+	unique = slices.DeleteFunc(slices.Clone(all), func(t T) bool {
 		twice := seen[keyOf(t)]
 		seen[keyOf(t)] = true
 		return twice
 	})
-	if dropped := len(all) - len(unique); dropped > 0 {
-		level.Warn(logger).Log("msg", "Azure told of the same thing more than once; the first is used", "dropped", dropped)
-	}
-	return unique
+	return unique, len(all) - len(unique)
 }

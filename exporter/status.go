@@ -140,7 +140,9 @@ func (e *Exporter) status(query url.Values, now time.Time) (*status, error) {
 	page := &status{
 		Style: template.CSS(statusCSS), Version: version.Info(), Settings: e.cfg.Settings, //nolint:gosec // G203: the program's own style
 		Collected: !s.at.IsZero(), At: s.at, Now: now, Duration: s.duration.Round(time.Millisecond), Traffic: s.traffic,
-		Failure: newFailure(s.err, ""),
+	}
+	if page.Collected {
+		page.Failure = newFailure(s.err, "")
 	}
 
 	var rows []*statusRow
@@ -211,7 +213,7 @@ func (e *Exporter) statusRow(s *subscription, now time.Time) *statusRow {
 	if s.good != nil {
 		row.ReadAt = s.good.ReadAt
 	}
-	old := s.good != nil && now.Sub(s.good.ReadAt) > max(e.cfg.MaxStale, e.cfg.CacheTTL)
+	old := s.good != nil && now.Sub(s.confirmed()) > e.cfg.MaxStale
 	switch {
 	case !s.Scorable():
 		return row
