@@ -153,6 +153,7 @@ func TestNoFailure(t *testing.T) {
 		"name of 10 KB":         {simulator.ControlName(strings.Repeat("ä", 5000)), 1, func(o Outcome) bool { return o.Controls[0].Name == strings.Repeat("ä", 255)+"…" }},
 		"name of other bytes":   {simulator.ControlName("a\xff\xfeb"), 1, func(o Outcome) bool { return o.Controls[0].Name == "a\ufffd\ufffdb" }},
 		"published without %":   {simulator.Replace(`,"percentage":[0-9.]+`, ""), 1, func(o Outcome) bool { s := o.Scores[0]; return s.Ratio > 0 && s.Ratio-s.Current/s.Max < 0.0001 }},
+		"real percentage":       {simulator.Number("percentage", "67.3"), 1, func(o Outcome) bool { s := o.Scores[0]; return s.Ratio > 0 && s.Ratio-s.Current/s.Max < 0.0001 }},
 		"value is null":         {simulator.Body(200, "application/json", `{"value":null}`), 0, nil},
 		"nothing but an object": {simulator.Body(200, "application/json", `{}`), 0, nil},
 		"byte order mark":       {simulator.Body(200, "application/json", "\ufeff{}"), 0, nil},

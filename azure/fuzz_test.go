@@ -52,6 +52,9 @@ func FuzzControls(f *testing.F) {
 			}
 			checkNumbers(t, c.Weight, c.Healthy, c.Unhealthy, c.NotApplicable)
 			checkLabels(t, c.ID, c.Name, c.Initiative, c.Environment)
+			if c.ID == "" || c.Initiative == "" || c.Environment == "" {
+				t.Errorf("no ID, initiative or environment: %+v", c)
+			}
 		}
 	})
 }
@@ -66,7 +69,7 @@ func checkNumbers(t *testing.T, numbers ...float64) {
 
 func checkLabels(t *testing.T, labels ...string) {
 	for _, l := range labels {
-		if !utf8.ValidString(l) || utf8.RuneCountInString(l) > maxLabel || strings.ContainsAny(l, "\n\r\x00") {
+		if !utf8.ValidString(l) || utf8.RuneCountInString(l) > maxLabel || strings.ContainsAny(l, "\n\r\x00\u2028\u202e") {
 			t.Errorf("label %q", l)
 		}
 	}

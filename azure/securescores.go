@@ -182,10 +182,14 @@ func scores(items []scoreItem) ([]Score, error) {
 		}
 		switch percentage := item.Properties.Score.Percentage; {
 		case points.Max == 0:
-		case percentage != nil:
+		case percentage != nil && *percentage <= 1:
 			s.Ratio = *percentage
 		default:
+			// Also if Azure should ever send what the name of the field says.
 			s.Ratio = math.Round(points.Current/points.Max*1e4) / 1e4
+		}
+		if s.Ratio > maxNumber { // a maximum of next to nothing
+			return nil, invalid(fmt.Sprintf("the ratio of %g and %g makes no sense", points.Current, points.Max))
 		}
 		all = append(all, s)
 	}
