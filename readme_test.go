@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -105,6 +106,39 @@ func TestReadmeFlags(t *testing.T) {
 		if !exists[flag] {
 			t.Errorf("the README tells of --%s, which does not exist", flag)
 		}
+	}
+}
+
+// The chart takes the flags that exist, but for those that it sets itself.
+func TestChartFlags(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("deploy/helm/azure-secure-score-exporter/values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Properties struct {
+			Flags struct {
+				PropertyNames struct {
+					Enum []string `json:"enum"`
+				} `json:"propertyNames"`
+			} `json:"flags"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, f := range flags(t) {
+		if !slices.Contains([]string{"web.listen-address", "web.config.file", "web.systemd-socket"}, f.Name) {
+			want = append(want, f.Name)
+		}
+	}
+	got := schema.Properties.Flags.PropertyNames.Enum
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the chart's schema has the flags %q, the program %q", got, want)
 	}
 }
 

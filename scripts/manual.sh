@@ -9,7 +9,8 @@ target=$1
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
-go build -o "$tmp/$name" .
+version=$(git describe --tags --always --dirty 2>/dev/null || echo unknown)
+go build -ldflags "-X github.com/prometheus/common/version.Version=${version#v}" -o "$tmp/$name" .
 rm -rf "$target"
 mkdir -p "$target"
 "$tmp/$name" --help-man >"$target/$name.1"

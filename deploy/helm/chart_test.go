@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -19,13 +20,14 @@ const chart = "azure-secure-score-exporter"
 func TestDashboardsAreALink(t *testing.T) {
 	link := filepath.Join(chart, "dashboards")
 	target, err := os.Readlink(link)
-	if err != nil {
+	if err != nil && runtime.GOOS == "windows" {
 		// Git for Windows writes a link as a file with its target in it.
-		content, readErr := os.ReadFile(link)
-		if readErr != nil {
-			t.Fatal(err)
-		}
+		var content []byte
+		content, err = os.ReadFile(link)
 		target = string(content)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	if want := "../../../dashboards"; filepath.ToSlash(target) != want {
 		t.Errorf("%s leads to %s, want %s", link, target, want)
