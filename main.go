@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -46,6 +47,9 @@ const (
 	drainTimeout = 8 * time.Second
 	stopTimeout  = 10 * time.Second
 )
+
+// defaultAddress is where the metrics are served.
+const defaultAddress = ":10060"
 
 // The values of --azure.source.
 const (
@@ -125,7 +129,7 @@ func serve(cfg *config, client *azure.Client, api *exporter.APIMetrics, logger l
 		return 1
 	}
 
-	if cfg.demo {
+	if cfg.demo && *cfg.web.WebConfigFile == "" && !*cfg.web.WebSystemdSocket { // which have an address of their own
 		level.Info(logger).Log("msg", "demo", "metrics", "http://localhost"+port(*cfg.web.WebListenAddresses)+"/metrics")
 	}
 	level.Info(logger).Log("msg", "starting", "version", version.Info(), "build_context", version.BuildContext())
@@ -135,7 +139,7 @@ func serve(cfg *config, client *azure.Client, api *exporter.APIMetrics, logger l
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      cfg.exporter.ScrapeTimeout + 30*time.Second,
 		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(slogger.Handler(), slog.LevelWarn),
+		ErrorLog:          stdlog.New(serverLog{logger}, "", 0),
 	}
 	signals, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -155,6 +159,21 @@ func serve(cfg *config, client *azure.Client, api *exporter.APIMetrics, logger l
 		level.Error(logger).Log("msg", "server ended", "err", err)
 	}
 	return 0
+}
+
+// serverLog lets the HTTP server log in the format of everything else.
+type serverLog struct{ logger log.Logger }
+
+// Write implements [io.Writer]. A probe of Kubernetes that only looks whether the port
+// is open ends in the midst of a TLS handshake, every few seconds.
+func (l serverLog) Write(text []byte) (int, error) {
+	line := strings.TrimSpace(string(text))
+	logger := level.Warn(l.logger)
+	if strings.HasPrefix(line, "http: TLS handshake error") && strings.HasSuffix(line, ": EOF") {
+		logger = level.Debug(l.logger)
+	}
+	_ = logger.Log("msg", "web server", "err", line)
+	return len(text), nil
 }
 
 // shutdown lets the scrapes in flight finish. Those that take too long are
@@ -464,6 +483,9 @@ func parseFlags(args []string) (*config, error) {
 			return nil, errors.New(f.text)
 		}
 	}
+	if *c.web.WebSystemdSocket && !slices.Equal(*c.web.WebListenAddresses, []string{defaultAddress}) {
+		return nil, errors.New("--web.systemd-socket and --web.listen-address exclude each other")
+	}
 	for _, address := range *c.web.WebListenAddresses {
 		if strings.HasPrefix(address, "vsock://") {
 			continue
@@ -503,7 +525,7 @@ func newApp(c *config) *kingpin.Application {
 	app.Flag("cache.ttl", "How long a snapshot serves before Azure is asked again; 0 asks at every scrape.").Default("0s").DurationVar(&c.exporter.CacheTTL)
 	app.Flag("cache.max-stale", "How old the last good values of a failing subscription may be.").Default("1h").DurationVar(&c.exporter.MaxStale)
 
-	c.web = kingpinflag.AddFlags(app, ":10060")
+	c.web = kingpinflag.AddFlags(app, defaultAddress)
 	app.Flag("web.max-requests", "Scrapes in flight at most; more are answered 503.").Default("40").IntVar(&c.exporter.MaxRequests)
 
 	app.Flag("log.level", "Log messages of this level or above: debug, info, warn, error.").Default("info").EnumVar(&c.logLevel, "debug", "info", "warn", "error")

@@ -136,6 +136,7 @@ func TestMistakes(t *testing.T) {
 
 		{"listen address without port", []string{"--web.listen-address=localhost"}, nil, "--web.listen-address: "},
 		{"listen address with a bad port", []string{"--web.listen-address=:99999"}, nil, "--web.listen-address: "},
+		{"listen address beside systemd's", []string{"--web.systemd-socket", "--web.listen-address=:1"}, nil, "--web.systemd-socket and --web.listen-address exclude each other"},
 		{"web config missing", []string{"--web.config.file=missing.yml"}, nil, "--web.config.file: "},
 		{"web config unusable", []string{"--web.config.file=" + badConfig}, nil, "--web.config.file: "},
 		{"no request allowed", []string{"--web.max-requests=0"}, nil, "--web.max-requests must be at least 1"},
@@ -293,7 +294,16 @@ func TestLiveScrape(t *testing.T) {
 					t.Errorf("%d calls of %s, want %d", got[route], route, n)
 				}
 			}
+			// Who only looks whether the port is open, as Kubernetes does, is not in the log.
+			conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "https://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
 			p.stop(t, syscall.SIGTERM)
+			if strings.Contains(p.log.String(), "TLS handshake error") {
+				t.Errorf("the log tells of a probe:\n%s", p.log.String())
+			}
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -80,5 +81,29 @@ func TestColours(t *testing.T) {
 	}
 	if text := onTerminal(t, nil, "check", "--demo", "--log.level=error", "--output=json"); strings.Contains(text, "\x1b") {
 		t.Errorf("colours in JSON:\n%q", text)
+	}
+}
+
+// A pipe is written to, and not replaced by a file.
+func TestReplacePipe(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan string)
+	go func() {
+		text, _ := os.ReadFile(pipe) // an error is an empty text, which the test does not want
+		read <- string(text)
+	}()
+	if err := replaceFile(pipe, []byte("text")); err != nil {
+		t.Error(err)
+	}
+	if text := <-read; text != "text" {
+		t.Errorf("the pipe brought %q", text)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v %v", left, err)
 	}
 }
