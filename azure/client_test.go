@@ -656,6 +656,22 @@ func TestTokenIsRenewedBehind(t *testing.T) {
 	}
 }
 
+// A renewal that brings no better token is not tried again at once either.
+func TestTokenThatStaysOld(t *testing.T) {
+	counting := &countingCredential{left: 4 * time.Minute}
+	s := newTokenSource(counting)
+	defer s.close()
+	for range 100 {
+		if _, err := s.GetToken(within(t, time.Second), policy.TokenRequestOptions{Scopes: []string{"s"}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if n := counting.n.Load(); n != 2 {
+		t.Errorf("asked %d times, want 2", n)
+	}
+}
+
 // countingCredential gives tokens that are good for some time.
 type countingCredential struct {
 	n    atomic.Int64

@@ -122,7 +122,11 @@ func (s *tokenSource) begin(key string, options policy.TokenRequestOptions) *tok
 		case options.Claims != "":
 			clear(s.tokens) // the one without claims was refused
 		default:
-			s.tokens[key] = &keptToken{AccessToken: attempt.token}
+			kept := &keptToken{AccessToken: attempt.token}
+			if old := s.tokens[key]; old != nil {
+				kept.renewedAt = old.renewedAt // it may be the old one, or no better
+			}
+			s.tokens[key] = kept
 		}
 		delete(s.attempts, key)
 		s.mu.Unlock()

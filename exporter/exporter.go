@@ -156,7 +156,9 @@ func (e *Exporter) refresh(ctx context.Context, deadline time.Time) {
 	last := e.snapshot.Load()
 	behind := e.cfg.CacheTTL > 0 && time.Since(last.at) <= e.cfg.MaxStale && (last.err == nil || len(last.subscriptions) > 0)
 	end := deadline
-	if behind {
+	// A list that takes longer than a scrape would never be had within one.
+	slowList := e.cfg.CacheTTL > 0 && !last.at.IsZero() && len(last.subscriptions) == 0 && azure.ReasonOf(last.err) == azure.ReasonTimeout
+	if behind || slowList {
 		end = time.Now().Add(e.cfg.ScrapeTimeout)
 	}
 	c := e.collect(end)

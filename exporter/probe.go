@@ -41,7 +41,7 @@ func (e *Exporter) serveProbe(w http.ResponseWriter, r *http.Request) {
 	}
 
 	f := newBuilder()
-	f.addSubscription(sub, began.Add(-e.cfg.MaxStale))
+	f.addSubscription(sub, time.Now().Add(-e.cfg.MaxStale))
 	f.add(probeSuccess, boolean(sub.err == nil))
 	f.add(probeDuration, time.Since(began).Seconds())
 	registry := prometheus.NewRegistry()

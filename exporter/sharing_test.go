@@ -65,6 +65,39 @@ func TestFailureIsNotCached(t *testing.T) {
 	}
 }
 
+// With a cache, too, what may pass by itself is asked for at the next scrape.
+func TestPassingFailureWithCache(t *testing.T) {
+	for name, fault := range map[string]simulator.Fault{
+		"throttled":    simulator.Times(1, simulator.Throttle(-1, 372*time.Second)),
+		"server error": simulator.Times(3, simulator.ServerError(500)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := defaults()
+			cfg.CacheTTL = time.Hour
+			tenant := simulator.Generate(2, 1)
+			s := start(t, tenant, cfg, azure.Config{})
+			s.SetFault(tenant.Subscriptions[0].ID, simulator.OnScores(fault))
+			if n := count(s.scrape(t, "20"), "current"); n != 1 {
+				t.Errorf("%d scores, want 1", n)
+			}
+			waitFor(t, func() bool { return count(s.scrape(t, "20"), "current") == 2 })
+		})
+	}
+}
+
+// With a cache a list may take longer than a scrape has.
+func TestSlowListWithCache(t *testing.T) {
+	cfg := defaults()
+	cfg.CacheTTL = time.Hour
+	s := start(t, simulator.Generate(2, 1), cfg, azure.Config{})
+	s.SetListFault(simulator.Slow(2 * time.Second))
+	if got := value(s.scrape(t, "1.5"), prefix+"up"); got != "0" {
+		t.Errorf("up is %q", got)
+	}
+	waitFor(t, func() bool { return count(s.scrape(t, "1.5"), "current") == 2 })
+}
+
 // A list that cannot be had is asked for again, and nothing else is.
 func TestListFailureWithCache(t *testing.T) {
 	cfg := defaults()

@@ -45,14 +45,17 @@ func (s *subscription) take(o azure.Outcome) {
 	}
 }
 
-// dueAfter says whether Azure is to be asked again after this time. One that has no
-// outcome for want of time is due at once.
+// dueAfter says whether Azure is to be asked again after this time. One that failed
+// for a reason that may pass by itself is due at once.
 func (s *subscription) dueAfter(ttl time.Duration) bool {
 	if !s.Scorable() {
 		return false
 	}
-	reason := azure.ReasonOf(s.err)
-	return time.Since(s.turn) >= ttl || reason == azure.ReasonTimeout || reason == azure.ReasonCanceled
+	switch azure.ReasonOf(s.err) {
+	case azure.ReasonTimeout, azure.ReasonThrottled, azure.ReasonServerError, azure.ReasonNetwork, azure.ReasonCanceled:
+		return true
+	}
+	return time.Since(s.turn) >= ttl
 }
 
 // confirmed is when the values were last known to be those of Azure. A source may say
