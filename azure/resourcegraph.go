@@ -61,8 +61,9 @@ const (
 // silently as one that has no score. A subscription without rows is therefore read
 // from ARM's own lists, which tell forbidden, not_found, not_registered and no
 // score apart; what ARM said so is good for ten minutes, since many subscriptions
-// may have no score, and for ten more while ARM has no time. When the query itself is refused as forbidden, the identity
-// may read none of the batch: Azure documents that it is refused only then.
+// may have no score, and for ten more while ARM has no time. When the query itself
+// is refused as forbidden, the identity may read none of the batch: Azure documents
+// that it is refused only then.
 //
 // That the packed query runs could not be tried on real Azure. When it is refused
 // and the plain one is not, the plain one is used for as long as the process runs.
