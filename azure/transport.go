@@ -109,7 +109,7 @@ func quotaRemaining(header http.Header) map[string]float64 {
 // newHTTPClient makes the one client for ARM and the token endpoint.
 func newHTTPClient(rootCAs *x509.CertPool, concurrency int) *http.Client {
 	return &http.Client{
-		Transport: boundedTransport{large: semaphore.NewWeighted(largeBodies), Transport: &http.Transport{
+		Transport: boundedTransport{large: semaphore.NewWeighted(1), largeGraph: semaphore.NewWeighted(graphParallel), Transport: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
 			DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: rootCAs},
@@ -131,19 +131,16 @@ func newHTTPClient(rootCAs *x509.CertPool, concurrency int) *http.Client {
 	}
 }
 
-const (
-	// largeBody is more than a real answer of ARM has, and largeBodies is how many
-	// that are larger may be read at a time: a tenant full of hostile answers must
-	// not fill the memory either.
-	largeBody   = 1 << 20
-	largeBodies = graphParallel
-)
+// largeBody is more than a real list of scores or controls has (some 20 KiB). Of
+// larger answers ARM's are read one at a time, for neither a hostile one nor a
+// tenant full of them must fill the memory; Resource Graph's are large, and few.
+const largeBody = 1 << 18
 
 // boundedTransport limits what is read of a body, for ARM and the token endpoint
 // alike: azcore reads bodies whole. It also hides where a redirect leads.
 type boundedTransport struct {
 	*http.Transport
-	large *semaphore.Weighted
+	large, largeGraph *semaphore.Weighted
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -152,9 +149,9 @@ func (t boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit := int64(maxBody)
+	limit, large := int64(maxBody), t.large
 	if strings.HasSuffix(req.URL.Path, resourceGraphPath) {
-		limit = maxGraphBody
+		limit, large = maxGraphBody, t.largeGraph
 	}
 	if resp.ContentLength > limit {
 		resp.Body.Close()
@@ -164,7 +161,7 @@ func (t boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	// the token elsewhere. Refusing it in CheckRedirect would be too late: by then
 	// [http.Client] has rewound the request's body, which HTTP/2 may still be sending.
 	resp.Header.Del("Location")
-	resp.Body = &boundedBody{ReadCloser: http.MaxBytesReader(nil, resp.Body, limit), request: req, large: t.large}
+	resp.Body = &boundedBody{ReadCloser: http.MaxBytesReader(nil, resp.Body, limit), request: req, large: large}
 	return resp, nil
 }
 
