@@ -154,6 +154,8 @@ func TestRefused(t *testing.T) {
 		{"serviceMonitor.apiVersion=v1"},
 		{"serviceMonitor.interval=often"},
 		{"env[0].nme=A"},
+		{`commonLabels.app\.kubernetes\.io/name=twice`},
+		{`podLabels.azure\.workload\.identity/use=never`},
 		{"service.port=0"},
 	} {
 		args := []string{"template", "test", chart, kubeVersion}
