@@ -111,7 +111,7 @@ func run(args []string, stdout, stderr *os.File) int {
 
 // serve serves the metrics until a signal to stop.
 func serve(cfg *config, client *azure.Client, api *exporter.APIMetrics, logger log.Logger) int {
-	slogger := slog.New(sloggokit.NewGoKitHandler(logger, slog.LevelInfo))
+	slogger := slog.New(withoutTime{sloggokit.NewGoKitHandler(logger, slog.LevelInfo)})
 	cfg.exporter.Logger = logger
 	var source exporter.Source = client
 	if cfg.source == sourceResourceGraph {
@@ -159,6 +159,15 @@ func serve(cfg *config, client *azure.Client, api *exporter.APIMetrics, logger l
 		level.Error(logger).Log("msg", "server ended", "err", err)
 	}
 	return 0
+}
+
+// withoutTime leaves the time out of what libraries log: our logger adds it.
+type withoutTime struct{ slog.Handler }
+
+// Handle implements [slog.Handler].
+func (h withoutTime) Handle(ctx context.Context, record slog.Record) error {
+	record.Time = time.Time{}
+	return h.Handler.Handle(ctx, record)
 }
 
 // serverLog lets the HTTP server log in the format of everything else.

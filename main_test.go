@@ -187,8 +187,12 @@ func TestEnvironment(t *testing.T) {
 	}
 	p.stop(t, syscall.SIGTERM)
 	for line := range strings.Lines(p.log.String()) {
-		if !json.Valid([]byte(line)) {
+		var entry map[string]any
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Errorf("no JSON: %s", line)
+		}
+		if entry["ts"] == nil || entry["time"] != nil { // whoever logs: we or exporter-toolkit
+			t.Errorf("want the time as ts, once: %s", line)
 		}
 	}
 }
