@@ -32,12 +32,20 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "exporter.labels" -}}
+{{ include "exporter.labelsWith" (list . dict) }}
+{{- end -}}
+
+{{/* The labels of all objects, and an object's own, which win over the common ones. */}}
+{{- define "exporter.labelsWith" -}}
+{{- $own := index . 1 | default dict -}}
+{{- with index . 0 -}}
 {{ include "exporter.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .Values.commonLabels }}
+{{- with merge (deepCopy $own) .Values.commonLabels }}
 {{ toYaml . }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
