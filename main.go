@@ -495,7 +495,10 @@ func parseFlags(args []string) (*config, error) {
 	if *c.web.WebSystemdSocket && !slices.Equal(*c.web.WebListenAddresses, []string{defaultAddress}) {
 		return nil, errors.New("--web.systemd-socket and --web.listen-address exclude each other")
 	}
-	for _, address := range *c.web.WebListenAddresses {
+	for i, address := range *c.web.WebListenAddresses {
+		if slices.Contains((*c.web.WebListenAddresses)[:i], address) {
+			return nil, fmt.Errorf("--web.listen-address: %s is given twice", address)
+		}
 		if strings.HasPrefix(address, "vsock://") {
 			continue
 		}
