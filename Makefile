@@ -51,7 +51,7 @@ workflows: bin/actionlint ## Lint the workflows, and see that every action is pi
 	! grep -rnE '^[- ]*uses:' .github/workflows | grep -vE '@[0-9a-f]{40} # v[0-9]+\.[0-9]+\.[0-9]+$$'
 
 image: ## Build the image (needs Docker)
-	docker build --build-arg VERSION=$(VERSION) --tag azure-secure-score-exporter .
+	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) --tag azure-secure-score-exporter .
 
 snapshot: bin/goreleaser bin/syft ## Build what a release has, without publishing it
 	goreleaser check
