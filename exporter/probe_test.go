@@ -184,10 +184,39 @@ func TestServiceDiscovery(t *testing.T) {
 	if n := s.Requests()[simulator.RouteSubscriptions]; n != 4 { // three attempts that failed, and one
 		t.Errorf("%d lists of subscriptions", n)
 	}
-	// An empty list is a list.
+	// An identity that has lost its roles gets an empty list: the last one serves.
 	s.SetListFault(simulator.EmptyList())
 	s.exporter.discovery.listedAt = time.Time{}
-	if status, _, body := s.get(t, "/sd"); status != http.StatusOK || body != "[]" {
-		t.Errorf("no subscription: %d %s", status, body)
+	if status, _, again := s.get(t, "/sd"); status != http.StatusOK || again != body {
+		t.Errorf("an empty list: %d %s", status, again)
+	}
+}
+
+// An identity without a role is a failure, which somebody is to be told of.
+func TestNoSubscription(t *testing.T) {
+	never := start(t, simulator.Tenant{}, defaults(), azure.Config{})
+	if got := value(never.scrape(t, "10"), prefix+"up"); got != "0" {
+		t.Errorf("up is %q", got)
+	}
+	if status, _, body := never.get(t, "/sd"); status != http.StatusServiceUnavailable || !strings.Contains(body, "forbidden") {
+		t.Errorf("/sd: %d %s", status, body)
+	}
+
+	tenant := simulator.Generate(2, 1)
+	s := start(t, tenant, defaults(), azure.Config{})
+	s.scrape(t, "10")
+	for _, sub := range tenant.Subscriptions { // as when the role is taken away
+		s.SetFault(sub.ID, simulator.Forbidden())
+	}
+	s.SetListFault(simulator.EmptyList())
+	s.exporter.discovery.listedAt = time.Time{}
+	lines := s.scrape(t, "10")
+	if got := value(lines, prefix+"up"); got != "0" {
+		t.Errorf("up is %q after the roles were taken away", got)
+	}
+	for _, sub := range tenant.Subscriptions {
+		if got := value(lines, prefix+`subscription_scrape_failure{reason="forbidden",subscription_id="`+sub.ID+`"}`); got != "1" {
+			t.Errorf("%s: no failure with the reason forbidden", sub.ID)
+		}
 	}
 }
