@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -70,7 +71,8 @@ func main() {
 func run(args []string, stdout, stderr *os.File) int {
 	cfg, err := parseFlags(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: error: %s\n", name, err)
+		line := strings.Join(strings.Fields(err.Error()), " ") // YAML's errors have several
+		fmt.Fprintf(stderr, "%s: error: %s\n", name, line)
 		return 2
 	}
 	logger := newLogger(stderr, cfg.logLevel, cfg.logFormat)
@@ -330,7 +332,7 @@ func reportTable(r *azure.Report) string {
 	}{{"configuration", r.Configuration}, {"credential", r.Credential}, {"subscription list", r.SubscriptionList}} {
 		fmt.Fprintf(rows, "%s\t%s\t%s\n", row.name, mark(row.finding), row.finding.Detail)
 		if row.finding.Cure != "" {
-			cures = append(cures, fmt.Sprintf("%s: %s\n  %s", row.name, row.finding.Reason, row.finding.Cure))
+			cures = append(cures, fmt.Sprintf("%s: %s\n  %s", row.name, cmp.Or(string(row.finding.Reason), row.finding.Detail), row.finding.Cure))
 		}
 	}
 	rows.Flush()

@@ -92,6 +92,7 @@ func TestMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer used.Close()
+	unknownKey := write(t, "web.yml", []byte("tls_server: {}\n"))
 	badConfig := write(t, "web.yml", []byte("tls_server_config: {cert_file: missing.pem}\n"))
 	const id, other = "20ff7fc3-e762-44dd-bd96-b71116dcdc23", "4f9b2c7d-81e3-4a56-b0d8-6c25e7f1a930"
 	const prefix = "AZURE_SECURE_SCORE_EXPORTER_"
@@ -144,6 +145,7 @@ func TestMistakes(t *testing.T) {
 		{"listen address beside systemd's", []string{"--web.systemd-socket", "--web.listen-address=:1"}, nil, "--web.systemd-socket and --web.listen-address exclude each other"},
 		{"web config missing", []string{"--web.config.file=missing.yml"}, nil, "--web.config.file: "},
 		{"web config unusable", []string{"--web.config.file=" + badConfig}, nil, "--web.config.file: "},
+		{"web config with an unknown key", []string{"--web.config.file=" + unknownKey}, nil, "--web.config.file: "},
 		{"no request allowed", []string{"--web.max-requests=0"}, nil, "--web.max-requests must be at least 1"},
 		{"unknown log level", []string{"--log.level=trace"}, nil, "--log.level: "},
 		{"unknown log format", []string{"--log.format=xml"}, nil, "--log.format: "},
