@@ -168,6 +168,21 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A map of labels that a user's values take away is as good as an empty one.
+func TestNoLabels(t *testing.T) {
+	args := []string{"--set", "commonLabels=null,podLabels=null"}
+	for _, object := range []string{"serviceMonitor", "prometheusRule", "dashboards"} {
+		args = append(args, "--set", object+".enabled=true,"+object+".labels=null")
+	}
+	kinds := 0
+	for range documents(t, args...) {
+		kinds++
+	}
+	if kinds < 6 {
+		t.Errorf("%d objects were rendered", kinds)
+	}
+}
+
 // documents yields the objects that the chart renders, each with the template that it
 // comes from.
 func documents(t *testing.T, args ...string) func(func(source, text string) bool) {
