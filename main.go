@@ -69,11 +69,14 @@ func main() {
 // run returns the exit code: 2 for what the user can mend on the command line, 1
 // for what failed later.
 func run(args []string, stdout, stderr *os.File) int {
-	cfg, err := parseFlags(args)
-	if err != nil {
+	mistake := func(err error) int {
 		line := strings.Join(strings.Fields(err.Error()), " ") // YAML's errors have several
 		fmt.Fprintf(stderr, "%s: error: %s\n", name, line)
 		return 2
+	}
+	cfg, err := parseFlags(args)
+	if err != nil {
+		return mistake(err)
 	}
 	logger := newLogger(stderr, cfg.logLevel, cfg.logFormat)
 	if cfg.logLevel == "debug" || cfg.command == "check" {
@@ -95,8 +98,7 @@ func run(args []string, stdout, stderr *os.File) int {
 	cfg.azure.Observe, cfg.azure.Version, cfg.azure.Logger = api.Observe, version.Version, logger
 	client, err := azure.NewClient(cfg.azure)
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: error: %s\n", name, err)
-		return 2
+		return mistake(err)
 	}
 	defer client.Close()
 

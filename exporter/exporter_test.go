@@ -270,7 +270,7 @@ func TestFaults(t *testing.T) {
 		"nextLink to another host":    simulator.NextLink(elsewhere.URL),
 		"endless pages":               simulator.EndlessPages(),
 		"redirect":                    simulator.Redirect(elsewhere.URL),
-		"disabled":                    nil,
+		"disabled":                    nil, // no fault of the API, but a state that is set below
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
