@@ -386,9 +386,19 @@ func TestLegends(t *testing.T) {
 func expressions(t *testing.T) []source {
 	t.Helper()
 	var all []source
+	inAnnotation := regexp.MustCompile(`printf "([^"]+)"[^|}]*\| query\b`)
 	for _, g := range ruleGroups(t) {
 		for _, r := range g.Rules {
 			all = append(all, source{r.Record + r.Alert, r.Expr})
+			for name, text := range r.Annotations {
+				queries := inAnnotation.FindAllStringSubmatch(text, -1)
+				if len(queries) != len(regexp.MustCompile(`\bquery\b`).FindAllString(text, -1)) {
+					t.Errorf("%s: a query in %s is not understood", r.Alert, name)
+				}
+				for _, q := range queries {
+					all = append(all, source{r.Alert + ": " + name, strings.ReplaceAll(q[1], "%q", `"x"`)})
+				}
+			}
 		}
 	}
 	inVariable := regexp.MustCompile(`^(?:label_values\((.+), \w+\)|query_result\((.+)\))$`)

@@ -79,7 +79,7 @@ func buildAndRun(m *testing.M) int {
 func TestTools(t *testing.T) {
 	for _, args := range [][]string{
 		{"promtool", "check", "rules", "--lint=all", "--lint-fatal", "rules/recording-rules.yaml", "rules/alerting-rules.yaml"},
-		{"promtool", "test", "rules", "rules/recording-rules_test.yaml", "rules/alerting-rules_test.yaml"},
+		{"promtool", "test", "rules", "rules/recording-rules_test.yaml", "rules/alerting-rules_test.yaml", "rules/recovery_test.yaml"},
 		// Debian's build knows no kubernetes_sd_configs, so that prometheus-kubernetes.yml is not for it.
 		{"promtool", "check", "config", "prometheus.yml", "prometheus-http-sd.yml"},
 		{"amtool", "check-config", "alertmanager.yml"},
@@ -139,12 +139,12 @@ func TestDemoToNotification(t *testing.T) {
 		Status: "firing",
 		Labels: map[string]string{
 			"alertname": "AzureSecureScoreSubscriptionFailing", "severity": "warning", "category": "collection", "job": jobName,
-			"reason": "forbidden", "subscription_id": finance, "subscription_name": "Contoso Finance",
+			"subscription_id": finance, "subscription_name": "Contoso Finance",
 		},
 		Annotations: map[string]string{
 			"summary": "Secure score of Contoso Finance cannot be read: forbidden",
-			"description": "For at least 45 minutes the exporter (job azure-secure-score) could not read subscription Contoso Finance (" + finance + "); " +
-				"reason: forbidden. Its last good values are served for one hour, then they vanish.",
+			"description": "For at least 50 minutes the exporter (job azure-secure-score) could not read subscription Contoso Finance (" + finance + "). " +
+				"Its last good values are served for one hour, then they vanish.",
 			"runbook_url": runbook + "azuresecurescoresubscriptionfailing",
 		},
 	}
@@ -198,30 +198,87 @@ func TestOutage(t *testing.T) {
 
 	azure.SetTokenFault(simulator.ExpiredSecret())
 	azure.ExpireTokens()
+	s.oneForAll(t, "AzureSecureScoreCredentialFailing", len(subscriptions), "authentication")
+	azure.SetTokenFault(nil)
+	s.allWell(t)
+}
+
+// The list of subscriptions can be read, but no score: one notification here, too.
+func TestServiceOutage(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(6, 3)
+	azure := startAzure(t, tenant)
+	s := startStack(t, azureEnv(t, azure), azureFlags(azure)...)
+	eventually(t, "all scores are recorded", func() error {
+		return compare(s.prometheus, recorded(t, scrape(t, s.exporter)))
+	})
+	for _, subscription := range tenant.Subscriptions {
+		azure.SetFault(subscription.ID, simulator.Garbage())
+	}
+	s.oneForAll(t, "AzureSecureScoreMostSubscriptionsFailing", len(tenant.Subscriptions), "invalid_response")
+	for _, subscription := range tenant.Subscriptions {
+		azure.SetFault(subscription.ID, nil)
+	}
+	s.allWell(t)
+}
+
+// oneForAll waits until each subscription's alert, for this reason, is held back by another one, of which the webhook gets a single
+// notification, and of them none.
+func (s *stack) oneForAll(t *testing.T, name string, subscriptions int, reason string) {
+	t.Helper()
 	eventually(t, "Alertmanager holds back an alert for each subscription", func() error {
 		alerts, err := s.alertmanager.alerts("AzureSecureScoreSubscriptionFailing")
 		for _, a := range alerts {
-			if a.Status.State != "suppressed" || a.Labels["reason"] != "authentication" {
-				err = errors.Join(err, fmt.Errorf("%s is %s", a.Labels, a.Status.State))
+			if a.Status.State != "suppressed" || !strings.HasSuffix(a.Annotations["summary"], " cannot be read: "+reason) {
+				err = errors.Join(err, fmt.Errorf("%s is %s: %s", a.Labels, a.Status.State, a.Annotations["summary"]))
 			}
 		}
-		if len(alerts) != len(subscriptions) {
+		if len(alerts) != subscriptions {
 			err = errors.Join(err, fmt.Errorf("%d alerts", len(alerts)))
 		}
 		return err
 	})
-	eventually(t, "a notification of the credential", func() error {
-		if len(s.webhook.about("AzureSecureScoreCredentialFailing")) == 0 {
+	eventually(t, "a notification of "+name, func() error {
+		if len(s.webhook.about(name)) == 0 {
 			return fmt.Errorf("so far: %v", s.webhook.all())
 		}
 		return nil
 	})
 	time.Sleep(5 * time.Second) // Alertmanager waits a second before it tells of a new group
-	if n := s.webhook.about("AzureSecureScoreCredentialFailing"); len(n) != 1 || len(n[0].Alerts) != 1 {
-		t.Errorf("notifications of the credential: %v, want one", n)
+	if n := s.webhook.about(name); len(n) != 1 || len(n[0].Alerts) != 1 {
+		t.Errorf("notifications of %s: %v, want one", name, n)
 	}
-	if n := s.webhook.about("AzureSecureScoreSubscriptionFailing"); len(n) > 0 {
-		t.Errorf("notifications of subscriptions, although the credential fails: %v", n)
+	s.onlyCritical(t)
+}
+
+// allWell waits until all alerts of the collection have ended. In doing so, none that was held back may slip out.
+func (s *stack) allWell(t *testing.T) {
+	t.Helper()
+	eventually(t, "all alerts have ended", func() error {
+		firing, err := s.prometheus.query(`ALERTS{category="collection", alertname!~".*(Throttled|QuotaLow|ScrapeSlow)"}`)
+		if len(firing) > 0 {
+			err = errors.Join(err, fmt.Errorf("%v", firing))
+		}
+		return err
+	})
+	time.Sleep(5 * time.Second)
+	s.onlyCritical(t)
+}
+
+// onlyCritical reports notifications of alerts that another one should have held back.
+func (s *stack) onlyCritical(t *testing.T) {
+	t.Helper()
+	for _, n := range s.webhook.all() {
+		for _, a := range n.Alerts {
+			switch a.Labels["alertname"] {
+			case "AzureSecureScoreSubscriptionFailing", "AzureSecureScoreValuesOld":
+				t.Errorf("a notification of a subscription, although all fail: %v", a)
+			case "AzureSecureScoreMostSubscriptionsFailing":
+				if len(s.webhook.about("AzureSecureScoreCredentialFailing")) > 0 {
+					t.Errorf("a notification of all subscriptions, although the credential fails: %v", a)
+				}
+			}
+		}
 	}
 }
 
@@ -638,8 +695,8 @@ func startAlertmanager(t *testing.T, hook *webhook) *alertmanagerServer {
 }
 
 type heldAlert struct {
-	Labels map[string]string
-	Status struct{ State string }
+	Labels, Annotations map[string]string
+	Status              struct{ State string }
 }
 
 func (a *alertmanagerServer) alerts(name string) ([]heldAlert, error) {
