@@ -14,9 +14,9 @@ import (
 const (
 	secureScoresAPIVersion = "2020-01-01"
 
-	// defaultInitiative is that of Defender for Cloud itself, the only one that
-	// Microsoft shows.
-	defaultInitiative = "ascScore"
+	// DefaultInitiative is that of Defender for Cloud itself, the only one that
+	// Microsoft shows. A score of another initiative is another measure.
+	DefaultInitiative = "ascScore"
 )
 
 // Points are a score and what it can be at most. They are not negative, may have
@@ -177,7 +177,7 @@ func scores(items []scoreItem) ([]Score, error) {
 			Initiative: item.initiative(), Environment: item.environment(), Connector: item.connector(),
 			Points: *points, Weight: item.Properties.Weight,
 		}
-		if name := label(item.Name); name != "" && !strings.EqualFold(name, defaultInitiative) {
+		if name := label(item.Name); name != "" && !strings.EqualFold(name, DefaultInitiative) {
 			s.Initiative = name
 		}
 		switch percentage := item.Properties.Score.Percentage; {
@@ -266,8 +266,8 @@ func (i scoreItem) points() *Points {
 func (i scoreItem) initiative() string {
 	initiative := i.named("secureScores")
 	// Resource Graph writes IDs now as they are, now in lower case.
-	if initiative == "" || strings.EqualFold(initiative, defaultInitiative) {
-		return defaultInitiative
+	if initiative == "" || strings.EqualFold(initiative, DefaultInitiative) {
+		return DefaultInitiative
 	}
 	return initiative
 }

@@ -71,8 +71,7 @@ type status struct {
 	Traffic   traffic
 	Failure   *statusFailure // of the token or the list of subscriptions, or nil
 
-	Score  float64 // weighted mean of ratios
-	Scored int     // how many scores are in it
+	Aggregates []*statusAggregate // of each initiative, the default one first
 
 	Filters    []statusFilter
 	Rows       []*statusRow
@@ -81,6 +80,16 @@ type status struct {
 	Prev, Next string // addresses, empty at the ends
 
 	One *statusRow // the subscription that is opened, or nil
+}
+
+// statusAggregate is the score of all subscriptions and connectors in one
+// initiative. Scores of several initiatives are never mixed.
+type statusAggregate struct {
+	Initiative string
+	Score      float64 // weighted mean of ratios
+	Scores     int     // how many are in it
+
+	weights float64
 }
 
 type statusFailure struct {
@@ -99,9 +108,9 @@ type statusRow struct {
 	azure.Subscription
 	Status    string // one of the states
 	Failure   *statusFailure
-	Score     *azure.Score // of Azure itself, or nil
+	Score     *azure.Score // of Azure itself in the default initiative, rather than in another one; or nil
 	Others    []azure.Score
-	Unhealthy float64 // over all controls
+	Unhealthy float64 // over all controls of its initiative
 	ReadAt    time.Time
 	Controls  []statusControl // by what they can gain
 }
@@ -147,21 +156,18 @@ func (e *Exporter) status(query url.Values, now time.Time) (*status, error) {
 
 	var rows []*statusRow
 	counts := map[string]int{}
-	var weighted, weights float64
 	for _, sub := range s.subscriptions {
 		row := e.statusRow(sub, now)
 		counts[row.Status]++
 		rows = append(rows, row)
 		for _, score := range row.scores() {
-			weight := cmp.Or(score.Weight, 1) // as Azure counts it
-			weighted += weight * score.Ratio
-			weights += weight
-			page.Scored++
+			page.add(score)
 		}
 	}
-	if weights > 0 {
-		page.Score = weighted / weights
+	for _, a := range page.Aggregates {
+		a.Score /= a.weights
 	}
+	slices.SortFunc(page.Aggregates, func(a, b *statusAggregate) int { return defaultFirst(a.Initiative, b.Initiative) })
 
 	if id := query.Get("subscription"); id != "" {
 		for _, row := range rows {
@@ -207,6 +213,31 @@ func (e *Exporter) status(query url.Values, now time.Time) (*status, error) {
 	return page, nil
 }
 
+// add counts a score in the aggregate of its initiative, which is a sum until all
+// are in it.
+func (s *status) add(score azure.Score) {
+	i := slices.IndexFunc(s.Aggregates, func(a *statusAggregate) bool { return a.Initiative == score.Initiative })
+	if i < 0 {
+		i = len(s.Aggregates)
+		s.Aggregates = append(s.Aggregates, &statusAggregate{Initiative: score.Initiative})
+	}
+	weight := cmp.Or(score.Weight, 1) // as Azure counts it
+	a := s.Aggregates[i]
+	a.Score += weight * score.Ratio
+	a.weights += weight
+	a.Scores++
+}
+
+func defaultFirst(a, b string) int {
+	rank := func(initiative string) int {
+		if initiative == azure.DefaultInitiative {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
+}
+
 // statusRow shows of a subscription what its metrics show.
 func (e *Exporter) statusRow(s *subscription, now time.Time) *statusRow {
 	row := &statusRow{Subscription: s.Subscription, Status: stateUnscored, Failure: newFailure(s.err, s.ID)}
@@ -227,7 +258,9 @@ func (e *Exporter) statusRow(s *subscription, now time.Time) *statusRow {
 	if s.good == nil || old {
 		return row
 	}
-	for _, score := range s.good.Scores {
+	scores := slices.Clone(s.good.Scores)
+	slices.SortStableFunc(scores, func(a, b azure.Score) int { return defaultFirst(a.Initiative, b.Initiative) })
+	for _, score := range scores {
 		if row.Score == nil && score.Connector == "" {
 			row.Score = &score
 			continue
@@ -239,7 +272,9 @@ func (e *Exporter) statusRow(s *subscription, now time.Time) *statusRow {
 		if c.Points != nil {
 			control.Gain = c.Points.Max - c.Points.Current
 		}
-		row.Unhealthy += c.Unhealthy
+		if row.Score != nil && c.Initiative == row.Score.Initiative {
+			row.Unhealthy += c.Unhealthy
+		}
 		row.Controls = append(row.Controls, control)
 	}
 	slices.SortStableFunc(row.Controls, func(a, b statusControl) int {

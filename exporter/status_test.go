@@ -1,6 +1,7 @@
 package exporter
 
 import (
+	"bytes"
 	"html"
 	"io"
 	"maps"
@@ -122,6 +123,54 @@ func TestStatus(t *testing.T) {
 	}
 	if _, _, page := s.open(t, "/"); !strings.Contains(page, `href="/status"`) {
 		t.Error("the landing page has no link to /status")
+	}
+}
+
+// A score of another initiative is another measure: it has an aggregate of its own and does not stand for the subscription.
+func TestStatusInitiatives(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(2, 3)
+	s := start(t, tenant, defaults(), azure.Config{})
+	s.scrape(t, "")
+	before, err := s.exporter.status(url.Values{}, time.Now())
+	if err != nil || len(before.Aggregates) != 1 || before.Aggregates[0].Scores != 2 {
+		t.Fatalf("%+v, %v", before.Aggregates, err)
+	}
+
+	percentage := regexp.MustCompile(`"percentage":[0-9.]+`)
+	second := simulator.Rewrite(func(_ *http.Request, body []byte) []byte {
+		own := bytes.TrimSuffix(bytes.TrimPrefix(bytes.TrimSpace(body), []byte(`{"value":[`)), []byte(`]}`))
+		custom := percentage.ReplaceAll(bytes.ReplaceAll(own, []byte("ascScore"), []byte("a-custom")), []byte(`"percentage":0.125`))
+		return slices.Concat([]byte(`{"value":[`), custom, []byte(","), own, []byte("]}"))
+	})
+	for _, sub := range tenant.Subscriptions {
+		s.SetFault(sub.ID, second)
+	}
+	s.scrape(t, "")
+	page, err := s.exporter.status(url.Values{}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, row := range page.Rows {
+		if was := before.Rows[i]; *row.Score != *was.Score || row.Unhealthy != was.Unhealthy || len(row.Others) != 1 || len(row.Controls) != 2*len(was.Controls) {
+			t.Errorf("%s has %+v, %g unhealthy and %d others, but had %+v and %g", row.Name, row.Score, row.Unhealthy, len(row.Others), was.Score, was.Unhealthy)
+		}
+	}
+	if len(page.Aggregates) != 2 || page.Aggregates[0].Score != before.Aggregates[0].Score {
+		t.Fatalf("the aggregates are %+v, and were %+v", page.Aggregates, before.Aggregates)
+	}
+	text := ""
+	for _, address := range []string{"/status", "/status?subscription=" + tenant.Subscriptions[0].ID} {
+		_, _, body := s.open(t, address)
+		text += words(body)
+	}
+	for _, want := range []string{
+		" secure score, the weighted mean of 2 scores Initiative a-custom: 12.5 %, the weighted mean of 2 scores ",
+		" Azure, a-custom: 12.5 %, ", tenant.Subscriptions[0].Controls[0].DisplayName + " (a-custom) ",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
 	}
 }
 
