@@ -303,6 +303,9 @@ func TestDashboards(t *testing.T) {
 			t.Errorf("%s: the link to the other dashboards must keep time and variables", file)
 		}
 		text := string(read(t, file))
+		if strings.Contains(text, `"palette-`) {
+			t.Errorf("%s: Grafana's palettes hold colours that a colour-blind person cannot tell apart", file)
+		}
 		names := []string{"datasource", "environment", "subscription", "initiative"}
 		for _, v := range d.Templating.List {
 			names = slices.DeleteFunc(names, func(n string) bool { return n == v.Name })

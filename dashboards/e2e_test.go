@@ -90,6 +90,21 @@ func TestTools(t *testing.T) {
 	}
 }
 
+// What fills the dashboards of a picture is what Prometheus takes.
+func TestHistory(t *testing.T) {
+	text, err := exec.Command("go", "run", "./history", "-days=0.1").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "history.om"), string(text))
+	cmd := exec.Command("promtool", "tsdb", "create-blocks-from", "openmetrics", "history.om", "data")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // Panels that show what changed, or what went wrong, are empty, wholly or in part, while nothing does. TestOutage fills them.
 var emptyWhenCalm = map[string]string{
 	"overview.json/Most improved":           "no score rises by itself",
