@@ -14,7 +14,7 @@ TOOL    := github.com/prometheus/common/version
 export PATH := $(CURDIR)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check chart chart-docs rules units workflows image snapshot clean
+.PHONY: help build demo test check status chart chart-docs rules units workflows image snapshot clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ test: ## Run the tests
 
 check: ## Run everything that a change to the code has to pass
 	bash .ci/run
+
+status: ## Open /status in Chromium (or CHROMIUM) and write pictures of it into dist/status
+	bash scripts/status-in-chromium dist/status
 
 chart: bin/helm ## Lint, render and package the Helm chart, and compare
 	go test -tags helm ./deploy/helm

@@ -19,12 +19,12 @@ type sample struct {
 	value float64
 }
 
-// month writes the whole story, with few samples.
-func month(t *testing.T, end time.Time) []byte {
+// written is the whole story with so many samples, a recomputation apart.
+func written(t *testing.T, end time.Time, samples int) []byte {
 	t.Helper()
 	var text bytes.Buffer
 	w := bufio.NewWriter(&text)
-	h := history{w: w, end: end, step: 8 * time.Hour, n: 31*3 + 1}
+	h := history{w: w, end: end, step: recomputation, n: samples}
 	h.write(cast(0), true)
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
@@ -37,10 +37,10 @@ func month(t *testing.T, end time.Time) []byte {
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	end := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	text := month(t, end)
-	if !bytes.Equal(text, month(t, end)) {
+	if !bytes.Equal(written(t, end, 2), written(t, end, 2)) {
 		t.Error("the same flags write something else the second time")
 	}
+	text := written(t, end, 31*3+1)
 
 	all := map[string][]sample{}
 	for line := range strings.Lines(string(text)) {
