@@ -23,9 +23,6 @@ const (
 // TokenPrefix is how every access token of the simulator begins, so that a test can look for one where none may be.
 const TokenPrefix = "simulated-access-token-"
 
-// tokenLifetime is shorter than Azure's 60 to 90 minutes by nothing that matters.
-const tokenLifetime = time.Hour
-
 // ExpireTokens makes every token that was issued so far an expired one: ARM refuses it with 401 ExpiredAuthenticationToken.
 func (a *Azure) ExpireTokens() {
 	a.mu.Lock()
@@ -109,9 +106,9 @@ func (a *Azure) issueToken(w http.ResponseWriter, r *http.Request) {
 	default:
 		token := newToken()
 		a.mu.Lock()
-		a.tokens[token] = a.now().Add(tokenLifetime)
+		a.tokens[token] = a.now().Add(a.tokenLifetime)
 		a.mu.Unlock()
-		seconds := int(tokenLifetime.Seconds()) - 1
+		seconds := int(a.tokenLifetime.Seconds()) - 1
 		writeJSON(w, http.StatusOK, map[string]any{"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token})
 	}
 }

@@ -91,6 +91,7 @@ type Azure struct {
 	graphFault    Fault
 	tokenFault    Fault
 	tokens        map[string]time.Time // issued tokens and when they expire
+	tokenLifetime time.Duration
 	quotas        map[bucket]quota
 	window        window
 	throttled     int
@@ -128,6 +129,8 @@ func Start(tenant Tenant) (*Azure, error) {
 	if a.now == nil {
 		a.now = time.Now
 	}
+	// Shorter than Azure's 60 to 90 minutes by nothing that matters.
+	a.tokenLifetime = cmp.Or(tenant.TokenLifetime, time.Hour)
 	a.graph.Queries = cmp.Or(a.graph.Queries, 15)
 	a.graph.Window = cmp.Or(a.graph.Window, 5*time.Second)
 	a.graph.MaxPayload = cmp.Or(a.graph.MaxPayload, defaultMaxPayload)

@@ -20,6 +20,8 @@ type Tenant struct {
 	PageSize int
 	// Latency is how long every ARM or Resource Graph request takes at least.
 	Latency time.Duration
+	// TokenLifetime is how long an access token lives, in whole seconds; 0 is an hour.
+	TokenLifetime time.Duration
 	// Now is the clock of drift, token expiry and quotas; nil is time.Now.
 	Now func() time.Time
 }
