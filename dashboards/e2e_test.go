@@ -90,6 +90,34 @@ func TestTools(t *testing.T) {
 	}
 }
 
+// Two subscriptions of one name are two lines, each with its own score.
+func TestScoresOfOneName(t *testing.T) {
+	panels := dashboards(t)["subscription.json"].Panels
+	i := slices.IndexFunc(panels, func(p panel) bool { return p.Title == "Score over time" })
+	expr, err := json.Marshal(variables.Replace(panels[i].Targets[0].Expr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "test.yaml"), fmt.Sprintf(`tests:
+- interval: 1m
+  input_series:
+  - {series: 'subscription:azure_secure_score:ratio{subscription_id="a", environment="Azure", initiative="ascScore"}', values: 0.8}
+  - {series: 'subscription:azure_secure_score:ratio{subscription_id="b", environment="Azure", initiative="ascScore"}', values: 0.7}
+  - {series: 'subscription:azure_secure_score_subscription_info:latest{subscription_id="a", subscription_name="Twin"}', values: 1}
+  - {series: 'subscription:azure_secure_score_subscription_info:latest{subscription_id="b", subscription_name="Twin"}', values: 1}
+  promql_expr_test:
+  - expr: %s
+    eval_time: 0s
+    exp_samples:
+    - {labels: '{subscription_id="a", subscription_name="Twin", environment="2. Twin · Azure ", initiative="ascScore", by_score="2"}', value: 0.8}
+    - {labels: '{subscription_id="b", subscription_name="Twin", environment="1. Twin · Azure ", initiative="ascScore", by_score="1"}', value: 0.7}
+`, expr))
+	if out, err := exec.Command("promtool", "test", "rules", filepath.Join(dir, "test.yaml")).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // What fills the dashboards of a picture is what Prometheus takes.
 func TestHistory(t *testing.T) {
 	text, err := exec.Command("go", "run", "./history", "-days=0.1").Output()
