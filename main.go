@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -503,10 +504,7 @@ func parseFlags(args []string) (*config, error) {
 		if slices.Contains((*c.web.WebListenAddresses)[:i], address) {
 			return nil, fmt.Errorf("--web.listen-address: %s is given twice", address)
 		}
-		if strings.HasPrefix(address, "vsock://") {
-			continue
-		}
-		if _, err := net.ResolveTCPAddr("tcp", address); err != nil {
+		if err := checkListenAddress(address); err != nil {
 			return nil, fmt.Errorf("--web.listen-address: %w", err)
 		}
 	}
@@ -514,6 +512,23 @@ func parseFlags(args []string) (*config, error) {
 		return nil, fmt.Errorf("--web.config.file: %w", err)
 	}
 	return &c, nil
+}
+
+// checkListenAddress finds what would only fail when it is listened on, or listen on
+// a port that nobody knows.
+func checkListenAddress(address string) error {
+	if address == "" {
+		return errors.New("must not be empty")
+	}
+	if vsock, ok := strings.CutPrefix(address, "vsock://"); ok {
+		_, port, err := net.SplitHostPort(vsock)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 32)
+		}
+		return err
+	}
+	_, err := net.ResolveTCPAddr("tcp", address)
+	return err
 }
 
 func newApp(c *config) *kingpin.Application {

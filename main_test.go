@@ -119,6 +119,7 @@ func TestMistakes(t *testing.T) {
 		{"subscription empty", []string{"--azure.subscription-id="}, nil, "--azure.subscription-id: "},
 		{"subscription twice", []string{"--azure.subscription-id=" + id, "--azure.subscription-id=" + other, "--azure.subscription-id=" + strings.ToUpper(id)}, nil, "is given twice"},
 		{"management group malformed", []string{"--azure.management-group=a/b"}, nil, "--azure.management-group: "},
+		{"management group that is a way up", []string{"--azure.management-group=.."}, nil, "--azure.management-group: "},
 		{"management group empty", []string{"--azure.management-group="}, nil, "--azure.management-group: "},
 		{"management group beside a subscription", []string{"--azure.management-group=contoso", "--azure.subscription-id=" + id}, nil, "--azure.subscription-id and --azure.management-group exclude each other"},
 		{"unknown source", []string{"--azure.source=graph"}, nil, "--azure.source: "},
@@ -141,6 +142,9 @@ func TestMistakes(t *testing.T) {
 
 		{"listen address without port", []string{"--web.listen-address=localhost"}, nil, "--web.listen-address: "},
 		{"listen address with a bad port", []string{"--web.listen-address=:99999"}, nil, "--web.listen-address: "},
+		{"listen address empty", []string{"--web.listen-address="}, nil, "--web.listen-address: must not be empty"},
+		{"vsock address without port", []string{"--web.listen-address=vsock://x"}, nil, "--web.listen-address: "},
+		{"vsock address with a bad port", []string{"--web.listen-address=vsock://:http"}, nil, "--web.listen-address: "},
 		{"listen address twice", []string{"--web.listen-address=127.0.0.1:0", "--web.listen-address=127.0.0.1:0"}, nil, "--web.listen-address: 127.0.0.1:0 is given twice"},
 		{"listen address beside systemd's", []string{"--web.systemd-socket", "--web.listen-address=:1"}, nil, "--web.systemd-socket and --web.listen-address exclude each other"},
 		{"web config missing", []string{"--web.config.file=missing.yml"}, nil, "--web.config.file: "},

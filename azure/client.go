@@ -50,6 +50,8 @@ const (
 	// together: a body of small items takes far more memory than it has bytes.
 	maxPages = 100
 	maxItems = 20_000
+	// maxListBody bounds all pages of one list together, of which texts are kept.
+	maxListBody = 2 * maxBody
 
 	// A scrape has seconds, not minutes: azcore's own defaults would spend 9.9 s
 	// on four attempts.
@@ -199,6 +201,7 @@ func (c *Client) tokenOptions() policy.TokenRequestOptions {
 func list[T any](ctx context.Context, c *Client, operation, path, apiVersion string) ([]T, error) {
 	link := c.link(path, apiVersion)
 	var items []T
+	read := 0 // bytes
 	seen := map[string]bool{}
 	for len(seen) < maxPages {
 		seen[link] = true
@@ -206,8 +209,12 @@ func list[T any](ctx context.Context, c *Client, operation, path, apiVersion str
 			Value    []T    `json:"value"`
 			NextLink string `json:"nextLink"`
 		}
-		if err := c.get(ctx, operation, link, &page); err != nil {
+		size, err := c.get(ctx, operation, link, &page)
+		if err != nil {
 			return nil, err
+		}
+		if read += size; read > maxListBody {
+			return nil, invalid(fmt.Sprintf("more than %d bytes", maxListBody))
 		}
 		if len(items)+len(page.Value) > maxItems {
 			return nil, invalid(fmt.Sprintf("more than %d items", maxItems))
@@ -216,7 +223,6 @@ func list[T any](ctx context.Context, c *Client, operation, path, apiVersion str
 		if page.NextLink == "" {
 			return items, nil
 		}
-		var err error
 		if link, err = sameHost(c.endpoint, page.NextLink); err != nil {
 			return nil, &Error{Reason: ReasonInvalidResponse, Err: err}
 		}
@@ -234,17 +240,18 @@ func (c *Client) link(path, apiVersion string) string {
 	return u.String()
 }
 
-// get reads one JSON document. Every failure is an [*Error].
-func (c *Client) get(ctx context.Context, operation, link string, into any) error {
+// get reads one JSON document and says how many bytes it had. Every failure is an
+// [*Error].
+func (c *Client) get(ctx context.Context, operation, link string, into any) (int, error) {
 	req, err := runtime.NewRequest(policy.WithRetryOptions(ctx, retriesWithin(ctx, transientStatus)), http.MethodGet, link)
 	if err != nil {
-		return &Error{Reason: ReasonInvalidResponse, Err: summarize(err)}
+		return 0, &Error{Reason: ReasonInvalidResponse, Err: summarize(err)}
 	}
 	answer, err := c.send(req, operation)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return decode(answer.body, into, maxItems)
+	return len(answer.body), decode(answer.body, into, maxItems)
 }
 
 // answer is what came back for a request, read whole.
@@ -261,7 +268,14 @@ func (c *Client) send(req *policy.Request, operation string) (answer, error) {
 	req.SetOperationValue(callOperation(operation))
 	resp, err := c.pipeline.Do(req) //nolint:bodyclose // runtime.Payload closes it
 	if err != nil {
-		return answer{}, classify(err)
+		e := classify(err)
+		if resp != nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusUnauthorized && e.Reason == ReasonNetwork {
+				e = classifyStatus(resp.StatusCode, nil) // azcore did not understand the challenge, and quotes it
+			}
+		}
+		return answer{}, e
 	}
 	body, err := runtime.Payload(resp)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -16,6 +18,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -73,6 +76,7 @@ func TestReasons(t *testing.T) {
 	}{
 		"wrong tenant":              {simulator.WrongTenant(), ReasonAuthentication, "HTTP 401 InvalidAuthenticationTokenTenant"},
 		"expired token":             {simulator.ExpiredToken(), ReasonAuthentication, "HTTP 401 ExpiredAuthenticationToken"},
+		"challenge not understood":  {simulator.Challenge("eyJh-_ not base64"), ReasonAuthentication, ": HTTP 401"},
 		"forbidden":                 {simulator.Forbidden(), ReasonForbidden, "HTTP 403 AuthorizationFailed"},
 		"controls forbidden":        {simulator.OnControls(simulator.Forbidden()), ReasonForbidden, "list secure score controls of subscription"},
 		"gone":                      {simulator.SubscriptionNotFound(), ReasonNotFound, "HTTP 404 SubscriptionNotFound"},
@@ -582,6 +586,69 @@ func TestAllHuge(t *testing.T) {
 	}
 }
 
+// Pages of one list add up.
+func TestHugePages(t *testing.T) {
+	tenant := simulator.Generate(1, 1)
+	sim, client := start(t, tenant, Config{})
+	name := strings.Repeat("x", 6<<20)
+	var pages atomic.Int64
+	sim.SetFault(ids(tenant)[0], simulator.OnControls(func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		fmt.Fprintf(w, `{"value":[{"name":"c%d","properties":{"displayName":"%s"}}],"nextLink":"https://%s%s?api-version=2020-01-01&page=%[1]d"}`, pages.Add(1), name, r.Host, r.URL.Path)
+	}))
+	o := client.SecureScores(within(t, time.Minute), ids(tenant))[0]
+	if ReasonOf(o.Err) != ReasonInvalidResponse || pages.Load() != 3 {
+		t.Errorf("%v after %d pages", o.Err, pages.Load())
+	}
+}
+
+// A large answer that stands still holds up no list of subscriptions, however large.
+func TestStandstill(t *testing.T) {
+	tenant := simulator.Generate(1500, 1) // some 500 KiB
+	sim, client := start(t, tenant, Config{})
+	still := make(chan struct{})
+	sim.SetFault(ids(tenant)[0], simulator.OnControls(func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		_, _ = io.WriteString(w, strings.Repeat(" ", largeBody+1<<16))
+		_ = http.NewResponseController(w).Flush()
+		close(still)
+		<-r.Context().Done()
+	}))
+	ctx, stop := context.WithCancel(within(t, time.Minute))
+	var reading sync.WaitGroup
+	reading.Go(func() { client.SecureScores(ctx, ids(tenant)[:1]) })
+	<-still
+	time.Sleep(200 * time.Millisecond) // until it is read so far
+	if list, err := client.Subscriptions(within(t, 10*time.Second)); err != nil || len(list) != 1500 {
+		t.Errorf("%d subscriptions, %v", len(list), err)
+	}
+	stop()
+	reading.Wait()
+}
+
+// An identity that is revoked is challenged by every call, and cannot get another
+// token: it is tried once and not once for each.
+func TestRevoked(t *testing.T) {
+	tenant := simulator.Generate(50, 1)
+	sim, client := start(t, tenant, Config{})
+	if err := client.Authenticate(within(t, 20*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids(tenant) {
+		sim.SetFault(id, simulator.Challenge("eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsdWUiOiIxNjA0MTA2NjUxIn19fQ=="))
+	}
+	sim.SetTokenFault(simulator.ExpiredSecret())
+	before := sim.Requests()[simulator.RouteToken]
+	for range 3 {
+		for _, o := range client.SecureScores(within(t, time.Minute), ids(tenant)) {
+			if ReasonOf(o.Err) != ReasonAuthentication {
+				t.Fatal(o.Err)
+			}
+		}
+	}
+	if n := sim.Requests()[simulator.RouteToken] - before; n != 1 {
+		t.Errorf("the token endpoint was asked %d times", n)
+	}
+}
+
 // Many small items are refused before they take memory, wherever they stand.
 func TestManyItems(t *testing.T) {
 	for name, body := range map[string]string{
@@ -699,6 +766,10 @@ func TestDialTimeout(t *testing.T) {
 }
 
 func TestLabel(t *testing.T) {
+	long := "x" + strings.Repeat(" ", 1<<20)
+	if short := label(long); short != "x" || unsafe.StringData(short) == unsafe.StringData(long) {
+		t.Errorf("%q keeps what it was cut from in memory", short)
+	}
 	for text, want := range map[string]string{
 		" a\tb\n": "a b", "a\u2028b\u2029c": "a b c", "a\u202eb\u2066c": "a b c", "Ünïcode 文字": "Ünïcode 文字", "\u202e": "",
 	} {

@@ -45,13 +45,15 @@ func ParseSubscriptionID(id string) (string, error) {
 	return strings.ToLower(id), nil
 }
 
-var managementGroup = regexp.MustCompile(`^[A-Za-z0-9_().-]{1,90}$`)
+// managementGroup is by Azure's naming rules: it begins with a letter or digit and
+// does not end with a dot.
+var managementGroup = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_().-]{0,88}[A-Za-z0-9_()-])?$`)
 
 // ParseManagementGroup checks the ID of a management group, which is not its
 // display name.
 func ParseManagementGroup(id string) (string, error) {
 	if !managementGroup.MatchString(id) {
-		return "", fmt.Errorf("%q is no management group ID, expected up to 90 letters, digits, dots, hyphens, underscores and parentheses", truncate(id, 60))
+		return "", fmt.Errorf("%q is no management group ID, expected up to 90 letters, digits, dots, hyphens, underscores and parentheses, a letter or digit first and no dot last", truncate(id, 60))
 	}
 	return id, nil
 }
@@ -149,7 +151,8 @@ const maxLabel = 256
 
 // label makes a text of Azure fit to be a label value, a log line and a table
 // cell: one line of bounded length, in which nothing changes how the rest of the line
-// is shown. (Invalid UTF-8 was replaced when the JSON was decoded.)
+// is shown. (Invalid UTF-8 was replaced when the JSON was decoded.) It keeps nothing of
+// a longer text in memory.
 func label(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
@@ -157,5 +160,9 @@ func label(text string) string {
 		}
 		return r
 	}, text)
-	return truncate(strings.TrimSpace(text), maxLabel)
+	short := truncate(strings.TrimSpace(text), maxLabel)
+	if len(short) < len(text) {
+		short = strings.Clone(short)
+	}
+	return short
 }

@@ -20,7 +20,7 @@ const (
 	// it is renewed: as long as a scrape may take.
 	tokenReserve = time.Minute
 	// renewInterval lies between attempts to renew a token that is still good, as in
-	// azcore.
+	// azcore, and between attempts in vain to replace one that was refused.
 	renewInterval = 30 * time.Second
 )
 
@@ -40,6 +40,8 @@ type tokenSource struct {
 	mu       sync.Mutex
 	attempts map[string]*tokenAttempt // by what is asked for
 	tokens   map[string]*keptToken
+	refused  *tokenAttempt // the newest one to meet a challenge, if it was in vain
+	failedAt time.Time     // when that was
 }
 
 // keptToken is a token, and when its renewal was begun last.
@@ -94,6 +96,10 @@ func (s *tokenSource) attempt(options policy.TokenRequestOptions) *tokenAttempt 
 	if attempt := s.attempts[key]; attempt != nil {
 		return attempt
 	}
+	// A credential that is revoked cannot meet the challenge, which every call gets.
+	if options.Claims != "" && s.refused != nil && time.Since(s.failedAt) < renewInterval {
+		return s.refused
+	}
 	return s.begin(key, options)
 }
 
@@ -118,6 +124,8 @@ func (s *tokenSource) begin(key string, options policy.TokenRequestOptions) *tok
 		}
 		s.mu.Lock()
 		switch {
+		case attempt.err != nil && options.Claims != "" && s.ctx.Err() == nil:
+			s.refused, s.failedAt = attempt, time.Now()
 		case attempt.err != nil:
 		case options.Claims != "":
 			clear(s.tokens) // the one without claims was refused

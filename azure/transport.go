@@ -109,38 +109,41 @@ func quotaRemaining(header http.Header) map[string]float64 {
 // newHTTPClient makes the one client for ARM and the token endpoint.
 func newHTTPClient(rootCAs *x509.CertPool, concurrency int) *http.Client {
 	return &http.Client{
-		Transport: boundedTransport{large: semaphore.NewWeighted(1), largeGraph: semaphore.NewWeighted(graphParallel), Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: rootCAs},
-			TLSHandshakeTimeout: 10 * time.Second,
-			ForceAttemptHTTP2:   true,
-			HTTP2: &http.HTTP2Config{
-				// A connection that a firewall dropped silently between two scrapes is
-				// noticed by a ping instead of by a scrape that times out.
-				SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second,
-				// The default lets each answer that is not read yet take 4 MiB. (A limit
-				// for all together would let those that wait hold up the others.)
-				MaxReceiveBufferPerStream: largeBody,
-			},
-			MaxIdleConns:           concurrency + 2,
-			MaxIdleConnsPerHost:    concurrency,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-		}},
+		Transport: boundedTransport{
+			largeScores: semaphore.NewWeighted(1), largeGraph: semaphore.NewWeighted(graphParallel), large: semaphore.NewWeighted(1),
+			Transport: &http.Transport{
+				Proxy:               http.ProxyFromEnvironment,
+				DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+				TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: rootCAs},
+				TLSHandshakeTimeout: 10 * time.Second,
+				ForceAttemptHTTP2:   true,
+				HTTP2: &http.HTTP2Config{
+					// A connection that a firewall dropped silently between two scrapes is
+					// noticed by a ping instead of by a scrape that times out.
+					SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second,
+					// The default lets each answer that is not read yet take 4 MiB. (A limit
+					// for all together would let those that wait hold up the others.)
+					MaxReceiveBufferPerStream: largeBody,
+				},
+				MaxIdleConns:           concurrency + 2,
+				MaxIdleConnsPerHost:    concurrency,
+				IdleConnTimeout:        90 * time.Second,
+				MaxResponseHeaderBytes: 64 << 10,
+			}},
 	}
 }
 
-// largeBody is more than a real list of scores or controls has (some 20 KiB). Of
-// larger answers ARM's are read one at a time, for neither a hostile one nor a
-// tenant full of them must fill the memory; Resource Graph's are large, and few.
+// largeBody is more than a real list of scores or controls has (some 20 KiB). Larger
+// ones are read one at a time, for neither a hostile one nor a tenant full of them
+// must fill the memory. Resource Graph's answers are large, and few. The list of
+// subscriptions does not wait for either, of which one may stand still.
 const largeBody = 1 << 18
 
 // boundedTransport limits what is read of a body, for ARM and the token endpoint
 // alike: azcore reads bodies whole. It also hides where a redirect leads.
 type boundedTransport struct {
 	*http.Transport
-	large, largeGraph *semaphore.Weighted
+	largeScores, largeGraph, large *semaphore.Weighted
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -150,8 +153,11 @@ func (t boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	limit, large := int64(maxBody), t.large
-	if strings.HasSuffix(req.URL.Path, resourceGraphPath) {
+	switch {
+	case strings.HasSuffix(req.URL.Path, resourceGraphPath):
 		limit, large = maxGraphBody, t.largeGraph
+	case strings.Contains(req.URL.Path, "/providers/Microsoft.Security/"):
+		large = t.largeScores
 	}
 	if resp.ContentLength > limit {
 		resp.Body.Close()

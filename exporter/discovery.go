@@ -63,7 +63,7 @@ func (d *discovery) discover(ctx context.Context) (authErr, listErr error) {
 		d.tell(authErr)
 		return authErr, authErr
 	}
-	listErr = d.renew(ctx)
+	listErr = d.renew(ctx, time.Now())
 	d.tell(listErr)
 	return nil, listErr
 }
@@ -93,11 +93,10 @@ var errNoSubscription = errors.New("the identity sees no subscription: it needs 
 
 // renew makes a new list when it is due. When that fails the last list goes on to
 // serve, and the next one to ask tries again. Those who ask at the same time share
-// one attempt and its outcome.
-func (d *discovery) renew(ctx context.Context) error {
-	asked := time.Now()
-	if fresh, _ := d.state(asked); fresh {
-		return nil
+// one attempt and its outcome: that of any which ended after asked.
+func (d *discovery) renew(ctx context.Context, asked time.Time) error {
+	if fresh, err := d.state(asked); fresh {
+		return err
 	}
 	// A list that hangs must leave time to read the scores of those known already.
 	if deadline, ok := ctx.Deadline(); ok {

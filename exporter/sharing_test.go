@@ -98,6 +98,23 @@ func TestSlowListWithCache(t *testing.T) {
 	waitFor(t, func() bool { return count(s.scrape(t, "1.5"), "current") == 2 })
 }
 
+// Whoever comes upon an attempt that has just ended has its outcome, also when it
+// failed.
+func TestSharedListFailure(t *testing.T) {
+	t.Parallel()
+	s := start(t, simulator.Generate(1, 1), defaults(), azure.Config{})
+	s.SetListFault(simulator.Forbidden())
+	asked := time.Now()
+	for range 2 {
+		if err := s.exporter.discovery.renew(t.Context(), asked); azure.ReasonOf(err) != azure.ReasonForbidden {
+			t.Errorf("the list is %v", err)
+		}
+	}
+	if n := s.Requests()[simulator.RouteSubscriptions]; n != 1 {
+		t.Errorf("%d attempts", n)
+	}
+}
+
 // A list that cannot be had is asked for again, and nothing else is.
 func TestListFailureWithCache(t *testing.T) {
 	cfg := defaults()

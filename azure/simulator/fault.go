@@ -147,6 +147,15 @@ func ExpiredToken() Fault {
 	}
 }
 
+// Challenge answers 401 with a challenge of continuous access evaluation, as when the identity was disabled or its sessions were revoked: the
+// token is good no more, whatever its time, and a new one has to be asked for with these claims.
+func Challenge(claims string) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="`+claims+`"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}
+}
+
 // SubscriptionNotFound answers 404, as for a subscription that is gone or that the identity may not see.
 func SubscriptionNotFound() Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
