@@ -535,6 +535,12 @@ func newApp(c *config) *kingpin.Application {
 	app := kingpin.New(name, "Prometheus exporter for the secure score of Microsoft Defender for Cloud.\n\n"+
 		"The credential comes from the environment, a workload identity, a managed identity or az login: see the README.")
 	app.Version(version.Print(name)).UsageWriter(os.Stdout).DefaultEnvars()
+	app.Terminate(func(status int) {
+		if status != 0 {
+			status = 2 // "help" for a command that there is not
+		}
+		os.Exit(status)
+	})
 	app.HelpFlag.Short('h').NoEnvar()
 	app.VersionFlag.NoEnvar()
 
@@ -548,7 +554,7 @@ func newApp(c *config) *kingpin.Application {
 	app.Flag("azure.authority-host", "Address that issues tokens, for the custom cloud.").PlaceHolder("https://…").StringVar(&c.authorityHost)
 	app.Flag("azure.arm-endpoint", "Address of Azure Resource Manager, for the custom cloud.").PlaceHolder("https://…").StringVar(&c.armEndpoint)
 	app.Flag("azure.arm-audience", "Audience of tokens for Azure Resource Manager, for the custom cloud; by default its address.").PlaceHolder("https://…").StringVar(&c.armAudience)
-	app.Flag("azure.concurrency", "Calls to Azure Resource Manager in flight at most.").Default(fmt.Sprint(azure.DefaultConcurrency)).IntVar(&c.azure.Concurrency)
+	app.Flag("azure.concurrency", "Calls to Azure Resource Manager in flight at most.").Default(fmt.Sprint(azure.DefaultConcurrency)).SetValue((*wholeNumber)(&c.azure.Concurrency))
 	app.Flag("azure.discovery-interval", "How long the list of subscriptions is kept.").Default("10m").DurationVar(&c.exporter.DiscoveryInterval)
 
 	app.Flag("scrape.timeout", "Longest time for a scrape. Prometheus' own timeout, less the offset, applies when it is shorter.").Default("60s").DurationVar(&c.exporter.ScrapeTimeout)
@@ -557,7 +563,7 @@ func newApp(c *config) *kingpin.Application {
 	app.Flag("cache.max-stale", "How old the last good values of a failing subscription may be.").Default("1h").DurationVar(&c.exporter.MaxStale)
 
 	c.web = kingpinflag.AddFlags(app, defaultAddress)
-	app.Flag("web.max-requests", "Scrapes in flight at most; more are answered 503.").Default("40").IntVar(&c.exporter.MaxRequests)
+	app.Flag("web.max-requests", "Scrapes in flight at most; more are answered 503.").Default("40").SetValue((*wholeNumber)(&c.exporter.MaxRequests))
 
 	app.Flag("log.level", "Log messages of this level or above: debug, info, warn, error.").Default("info").EnumVar(&c.logLevel, "debug", "info", "warn", "error")
 	app.Flag("log.format", "Format of log messages: logfmt, json.").Default("logfmt").EnumVar(&c.logFormat, "logfmt", "json")
@@ -615,6 +621,22 @@ func nameValues(group *kingpin.FlagGroupModel, flag func(name string) *kingpin.F
 		flag(f.Name).SetValue(namedValue{f.Value, f.Name})
 	}
 }
+
+// wholeNumber is a flag's value. kingpin's own takes 1.9 for 1.
+type wholeNumber int
+
+// Set implements [kingpin.Value].
+func (n *wholeNumber) Set(text string) error {
+	i, err := strconv.Atoi(text)
+	if err != nil {
+		return fmt.Errorf("expected a whole number, got %q", text)
+	}
+	*n = wholeNumber(i)
+	return nil
+}
+
+// String implements [kingpin.Value].
+func (n *wholeNumber) String() string { return strconv.Itoa(int(*n)) }
 
 // namedValue names its flag when the value is malformed, which kingpin does not.
 type namedValue struct {

@@ -130,6 +130,7 @@ func TestMistakes(t *testing.T) {
 		{"addresses of a known cloud", []string{"--azure.arm-endpoint=https://arm.example.org"}, nil, "are for the custom cloud"},
 		{"concurrency 0", []string{"--azure.concurrency=0"}, nil, "--azure.concurrency must be from 1 to 1000"},
 		{"concurrency too high", []string{"--azure.concurrency=1001"}, nil, "--azure.concurrency must be from 1 to 1000"},
+		{"concurrency no whole number", []string{"--azure.concurrency=1.9"}, nil, `--azure.concurrency: expected a whole number, got "1.9"`},
 		{"concurrency no number", []string{"--azure.concurrency=many"}, nil, "--azure.concurrency: "},
 		{"discovery interval negative", []string{"--azure.discovery-interval=-1s"}, nil, "--azure.discovery-interval must not be negative"},
 
@@ -164,6 +165,7 @@ func TestMistakes(t *testing.T) {
 		{"log level by environment", nil, []string{prefix + "LOG_LEVEL=trace"}, "--log.level: "},
 		{"demo by environment", nil, []string{prefix + "DEMO=perhaps"}, "--demo: "},
 
+		{"help for no command", []string{"help", "NOPE"}, nil, `expected command but got "NOPE"`},
 		{"unknown kind of credential", nil, []string{"AZURE_TOKEN_CREDENTIALS=password"}, "AZURE_TOKEN_CREDENTIALS"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

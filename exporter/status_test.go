@@ -126,6 +126,18 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+func TestStatusWithoutSubscriptions(t *testing.T) {
+	t.Parallel()
+	s := start(t, simulator.Generate(0, 0), defaults(), azure.Config{})
+	s.scrape(t, "")
+	_, _, page := s.open(t, "/status")
+	for _, want := range []string{"The exporter knows no subscription.", "forbidden : the identity sees no subscription"} {
+		if !strings.Contains(words(page), want) {
+			t.Errorf("no %q in\n%s", want, words(page))
+		}
+	}
+}
+
 // A score of another initiative is another measure: it has an aggregate of its own and does not stand for the subscription.
 func TestStatusInitiatives(t *testing.T) {
 	t.Parallel()
