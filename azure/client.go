@@ -266,7 +266,7 @@ type answer struct {
 func (c *Client) send(req *policy.Request, operation string) (answer, error) {
 	req.Raw().Header.Set("Accept", "application/json")
 	req.SetOperationValue(callOperation(operation))
-	resp, err := c.pipeline.Do(req) //nolint:bodyclose // runtime.Payload closes it
+	resp, err := c.pipeline.Do(req)
 	if err != nil {
 		e := classify(err)
 		if resp != nil {

@@ -129,7 +129,8 @@ func newHTTPClient(rootCAs *x509.CertPool, concurrency int) *http.Client {
 				MaxIdleConnsPerHost:    concurrency,
 				IdleConnTimeout:        90 * time.Second,
 				MaxResponseHeaderBytes: 64 << 10,
-			}},
+			},
+		},
 	}
 }
 
