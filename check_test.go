@@ -20,6 +20,8 @@ func TestCheck(t *testing.T) {
 		tenant.Faults = faults
 		return tenant
 	}
+	emptyGroup := all(nil)
+	emptyGroup.ManagementGroups = map[string][]string{"empty": nil}
 	one := func(fault simulator.Fault) simulator.Tenant { return all(map[string]simulator.Fault{first: fault}) }
 
 	for _, test := range []struct {
@@ -45,13 +47,16 @@ func TestCheck(t *testing.T) {
 		{name: "unscored and disabled are no trouble", tenant: simulator.Demo(), args: []string{"--azure.subscription-id=" + simulator.DemoUnscoredID, "--azure.subscription-id=" + simulator.DemoDisabledID}, want: []string{
 			"2 subscriptions by ID", "2 of 2 subscriptions are in order",
 		}},
-		{name: "no such subscription", tenant: all(nil), args: []string{"--azure.subscription-id=" + simulator.DemoSampleID}, code: 1, want: []string{"✗ not_found", assign + simulator.DemoSampleID}},
+		{name: "no such subscription", tenant: all(nil), args: []string{"--azure.subscription-id=" + simulator.DemoSampleID}, code: 1, want: []string{"✗ not_found", "check --azure.subscription-id; if it exists: " + assign + simulator.DemoSampleID}},
 		{name: "not registered", tenant: one(simulator.NotRegistered()), code: 1, want: []string{"✗ not_registered", "az provider register --namespace Microsoft.Security --subscription " + first, "2 of 3"}},
 		{name: "an answer without sense", tenant: one(simulator.Garbage()), code: 1, want: []string{"✗ invalid_response"}},
 		{name: "expired secret", tenant: all(nil), token: simulator.ExpiredSecret(), code: 1, want: []string{
 			"credential         ✗ authentication  the token endpoint answered HTTP 401 AADSTS7000222", "subscription list  ✗                 not asked for without a token", "renew the credential",
 		}},
-		{name: "nothing to see", tenant: simulator.Tenant{}, code: 1, want: []string{"subscription list  ✗  the identity sees no subscription", assign + "SUBSCRIPTION_ID"}},
+		{name: "nothing to see", tenant: simulator.Tenant{}, code: 1, want: []string{"subscription list  ✗ forbidden  the identity sees no subscription", assign + "SUBSCRIPTION_ID"}},
+		{name: "nothing to see below a group", tenant: emptyGroup, args: []string{"--azure.management-group=empty"}, code: 1, want: []string{
+			"subscription list  ✗ forbidden  the identity sees no subscription", strings.Replace(assign, "/subscriptions/", "/providers/Microsoft.Management/managementGroups/empty\n", 1),
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -91,7 +91,7 @@ func TestLinks(t *testing.T) {
 
 var (
 	inline  = regexp.MustCompile("`([^`]+)`")
-	program = regexp.MustCompile(`^(?:az|bash|curl|docker|git|go|helm|journalctl|kubectl|make|promtool|sudo|systemctl|systemd-analyze|` + name + `) \S`)
+	program = regexp.MustCompile(`^(?:amtool|apt-get|az|bash|cat|cosign|curl|docker|gh|git|go|helm|journalctl|kubectl|make|promtool|sh|sudo|systemctl|systemd-analyze|(?:\./)?` + name + `) \S`)
 	notRun  = regexp.MustCompile("(?s)The tests run every command [^:]+:(.+?)\\.\n")
 )
 
@@ -134,6 +134,11 @@ func TestCommands(t *testing.T) {
 
 	ran := 0
 	for path, text := range documents(t) {
+		for _, match := range fence.FindAllStringSubmatch(text, -1) {
+			if !slices.Contains([]string{"sh", "promql", "text", "yaml", "ini"}, match[1]) {
+				t.Errorf("%s: nobody looks at blocks of %q", path, match[1])
+			}
+		}
 		commands := blocks(text, "sh")
 		for _, command := range inText(text) {
 			i := slices.IndexFunc(excused, func(e string) bool { return strings.HasPrefix(command, e+" ") || command == e })
@@ -150,7 +155,7 @@ func TestCommands(t *testing.T) {
 			var demo *process
 			for line := range strings.Lines(strings.ReplaceAll(block, "\\\n", " ")) {
 				line, comment, _ := strings.Cut(strings.TrimSpace(line), "#")
-				line = strings.TrimSpace(line)
+				line = strings.TrimPrefix(strings.TrimSpace(line), "./")
 				address, isCurl := strings.CutPrefix(line, "curl http://localhost:10060")
 				switch {
 				case line == "", strings.HasPrefix(line, "docker build "): // the block says that nobody builds the image
@@ -209,7 +214,10 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// Every query in a document parses and selects what the exporter has, by labels
+// ruleExpr is the expression of a rule that stands on one line.
+var ruleExpr = regexp.MustCompile(`(?m)^ *expr: (.+)$`)
+
+// Every query in a document, those of rules too, parses and selects what the exporter has, by labels
 // that it has.
 func TestQueries(t *testing.T) {
 	t.Parallel()
@@ -232,7 +240,13 @@ func TestQueries(t *testing.T) {
 	promQL := parser.NewParser(parser.Options{})
 	queries := 0
 	for path, text := range documents(t) {
-		for _, query := range blocks(text, "promql") {
+		all := blocks(text, "promql")
+		for _, block := range blocks(text, "yaml") {
+			for _, match := range ruleExpr.FindAllStringSubmatch(block, -1) {
+				all = append(all, match[1])
+			}
+		}
+		for _, query := range all {
 			queries++
 			expr, err := promQL.ParseExpr(query)
 			if err != nil {

@@ -225,6 +225,13 @@ func TestReplaceFile(t *testing.T) {
 		t.Errorf("the file holds %q %v", text, err)
 	}
 
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceFile(link, []byte("third")); err != nil || mode() != 0o600 {
+		t.Errorf("a link to a file that is still to be made: %v, mode %v", err, mode())
+	}
+
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
 		t.Errorf("left behind: %v %v", left, err)
 	}

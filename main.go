@@ -381,6 +381,11 @@ func replaceFile(path string, content []byte) error {
 	mode := os.FileMode(0o600)
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // a link stays one
+	} else if target, err := os.Readlink(path); err == nil { // also where its target is still to be made
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
 	}
 	if info, err := os.Stat(path); err == nil {
 		if mode = info.Mode().Perm(); !info.Mode().IsRegular() && !info.IsDir() {

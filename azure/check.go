@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -76,16 +77,10 @@ func (c *Client) Check(ctx context.Context, began func(subscriptions int) (read 
 
 	subscriptions, err := c.Subscriptions(listCtx)
 	r.SubscriptionList = r.finding(err, "", "Microsoft.Resources/subscriptions/read")
-	if e, ok := errors.AsType[*Error](err); ok && e.group != "" && (e.Reason == ReasonForbidden || e.Reason == ReasonNotFound) {
-		// A group that is not visible may also not exist; its ID stands in the command.
+	if e, ok := errors.AsType[*Error](err); ok && e.group != "" {
 		r.SubscriptionList = r.finding(err, "", "Microsoft.Management/managementGroups/descendants/read")
-		r.SubscriptionList.Cure = r.Identity.roleAssignment("/providers/Microsoft.Management/managementGroups/" + e.group)
 	}
-	switch {
-	case err != nil:
-		return r
-	case len(subscriptions) == 0:
-		r.SubscriptionList = Finding{Detail: "the identity sees no subscription", Cure: r.Identity.roleAssignment("/subscriptions/SUBSCRIPTION_ID")}
+	if err != nil {
 		return r
 	}
 	r.SubscriptionList.Detail = fmt.Sprintf("%d to read", len(subscriptions))
@@ -140,27 +135,30 @@ func (r *Report) finding(err error, subscriptionID, permission string) Finding {
 	if e, ok := errors.AsType[*Error](err); ok {
 		f.Detail = e.Error() // without the subscription, which stands beside it
 	}
-	if f.Reason == ReasonForbidden {
+	if f.Reason == ReasonForbidden && !errors.Is(err, errNoSubscription) {
 		f.Detail = permission + " is missing: " + f.Detail
 	}
-	f.Cure = f.Reason.Cure(subscriptionID, r.Identity)
+	f.Cure = Cure(err, subscriptionID, r.Identity)
 	return f
 }
 
-// Cure says what helps against a reason: a command to run where there is one, else
-// advice. The subscription may be empty; what is unknown of the identity stands in
-// the command in capitals.
-func (r Reason) Cure(subscriptionID string, identity Identity) string {
-	if subscriptionID == "" {
-		subscriptionID = "SUBSCRIPTION_ID"
+// Cure says what helps against an error of this package: a command to run where
+// there is one, else advice. The subscription may be empty; what is unknown of the
+// identity stands in the command in capitals.
+func Cure(err error, subscriptionID string, identity Identity) string {
+	scope, flag := "/subscriptions/"+cmp.Or(subscriptionID, "SUBSCRIPTION_ID"), "--azure.subscription-id"
+	if e, ok := errors.AsType[*Error](err); ok && e.group != "" {
+		scope, flag = "/providers/Microsoft.Management/managementGroups/"+e.group, "--azure.management-group"
 	}
-	switch r {
+	switch ReasonOf(err) {
 	case ReasonAuthentication:
 		return "renew the credential; check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_TOKEN_CREDENTIALS, and look the AADSTS code up; where there is none, check the way to the token endpoint (proxy, firewall)"
-	case ReasonForbidden, ReasonNotFound:
-		return identity.roleAssignment("/subscriptions/" + subscriptionID)
+	case ReasonForbidden:
+		return identity.roleAssignment(scope)
+	case ReasonNotFound:
+		return "check " + flag + "; if it exists: " + identity.roleAssignment(scope)
 	case ReasonNotRegistered:
-		return "az provider register --namespace Microsoft.Security --subscription " + subscriptionID
+		return "az provider register --namespace Microsoft.Security --subscription " + cmp.Or(subscriptionID, "SUBSCRIPTION_ID")
 	case ReasonThrottled:
 		return "wait some minutes; scrape less often or set --cache.ttl"
 	case ReasonTimeout:

@@ -2,6 +2,7 @@ package azure
 
 import (
 	"encoding/base64"
+	"errors"
 	"strings"
 	"testing"
 )
@@ -41,7 +42,7 @@ func TestIdentity(t *testing.T) {
 func TestCure(t *testing.T) {
 	t.Parallel()
 	for _, reason := range Reasons {
-		if cure := reason.Cure("", Identity{}); (cure == "") != (reason == ReasonCanceled) {
+		if cure := Cure(&Error{Reason: reason, Err: errors.New("x")}, "", Identity{}); (cure == "") != (reason == ReasonCanceled) {
 			t.Errorf("the cure for %s is %q", reason, cure)
 		}
 	}

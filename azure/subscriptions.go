@@ -58,6 +58,8 @@ func ParseManagementGroup(id string) (string, error) {
 	return id, nil
 }
 
+var errNoSubscription = errors.New("the identity sees no subscription, as without the role Reader")
+
 // Configured returns the subscriptions of [Config.SubscriptionIDs] as far as they
 // are known without asking Azure: their IDs.
 func (c *Client) Configured() []Subscription {
@@ -72,7 +74,9 @@ func (c *Client) Configured() []Subscription {
 // [Config.ManagementGroups] leave those below the groups, from the API "Management
 // Groups - Get Descendants" (api-version 2020-05-01). With
 // [Config.SubscriptionIDs] it answers exactly those: the list only adds what it
-// tells of them, and that the identity may not list is no error then.
+// tells of them, and that the identity may not list is no error then. That there is
+// no subscription at all is [ReasonForbidden]: Azure leaves out what the identity may
+// not see, so that one which has lost its roles gets an empty list and no error.
 func (c *Client) Subscriptions(ctx context.Context) ([]Subscription, error) {
 	type subscriptionItem struct {
 		SubscriptionID string `json:"subscriptionId"`
@@ -112,6 +116,9 @@ func (c *Client) Subscriptions(ctx context.Context) ([]Subscription, error) {
 		return c.belowGroups(ctx, listed)
 	}
 	if len(c.subscriptionIDs) == 0 {
+		if len(listed) == 0 {
+			return nil, fmt.Errorf("list subscriptions: %w", &Error{Reason: ReasonForbidden, Err: errNoSubscription})
+		}
 		return listed, nil
 	}
 	configured := c.Configured()
@@ -143,7 +150,12 @@ func (c *Client) belowGroups(ctx context.Context, subscriptions []Subscription) 
 			below[strings.ToLower(i.Name)] = true
 		}
 	}
-	return slices.DeleteFunc(subscriptions, func(s Subscription) bool { return !below[s.ID] }), nil
+	seen := slices.DeleteFunc(subscriptions, func(s Subscription) bool { return !below[s.ID] })
+	if len(seen) == 0 {
+		groups := strings.Join(c.managementGroups, ", ")
+		return nil, fmt.Errorf("list subscriptions of management group %s: %w", groups, &Error{Reason: ReasonForbidden, Err: errNoSubscription, group: c.managementGroups[0]})
+	}
+	return seen, nil
 }
 
 // maxLabel is far above what Azure allows a name to have.

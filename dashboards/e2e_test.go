@@ -90,6 +90,21 @@ func TestTools(t *testing.T) {
 	}
 }
 
+// The configurations that the README shows.
+func TestScrapeConfigs(t *testing.T) {
+	blocks := regexp.MustCompile("(?ms)^```yaml\n(scrape_configs:\n.*?)^```$").FindAllSubmatch(read(t, "../README.md"), -1)
+	if len(blocks) != 2 {
+		t.Errorf("the README has %d scrape_configs, want 2", len(blocks))
+	}
+	file := filepath.Join(t.TempDir(), "prometheus.yml")
+	for _, block := range blocks {
+		writeFile(t, file, string(block[1]))
+		if out, err := exec.Command("promtool", "check", "config", file).CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s\n%s", err, out, block[1])
+		}
+	}
+}
+
 // Two subscriptions of one name are two lines, each with its own score.
 func TestScoresOfOneName(t *testing.T) {
 	panels := dashboards(t)["subscription.json"].Panels

@@ -3,7 +3,6 @@ package exporter
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -89,8 +88,6 @@ func (d *discovery) tell(err error) {
 	}
 }
 
-var errNoSubscription = errors.New("the identity sees no subscription: it needs the role Reader on a subscription or a management group")
-
 // renew makes a new list when it is due. When that fails the last list goes on to
 // serve, and the next one to ask tries again. Those who ask at the same time share
 // one attempt and its outcome: that of any which ended after asked.
@@ -113,11 +110,6 @@ func (d *discovery) renew(ctx context.Context, asked time.Time) error {
 	}
 
 	subscriptions, err := d.source.Subscriptions(ctx)
-	if err == nil && len(subscriptions) == 0 {
-		// Azure leaves out what the identity may not see: one that has lost its roles
-		// gets an empty list and no error.
-		err = &azure.Error{Reason: azure.ReasonForbidden, Err: errNoSubscription}
-	}
 	slices.SortFunc(subscriptions, func(a, b azure.Subscription) int { return cmp.Compare(a.ID, b.ID) })
 	d.mu.Lock()
 	defer d.mu.Unlock()

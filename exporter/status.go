@@ -308,7 +308,7 @@ func newFailure(err error, subscriptionID string) *statusFailure {
 		return nil
 	}
 	reason := azure.ReasonOf(err)
-	return &statusFailure{Reason: reason, Text: err.Error(), Cure: reason.Cure(subscriptionID, azure.Identity{})}
+	return &statusFailure{Reason: reason, Text: err.Error(), Cure: azure.Cure(err, subscriptionID, azure.Identity{})}
 }
 
 // age says how long ago something was, in one unit.

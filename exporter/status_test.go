@@ -131,10 +131,52 @@ func TestStatusWithoutSubscriptions(t *testing.T) {
 	s := start(t, simulator.Generate(0, 0), defaults(), azure.Config{})
 	s.scrape(t, "")
 	_, _, page := s.open(t, "/status")
-	for _, want := range []string{"The exporter knows no subscription.", "forbidden : the identity sees no subscription"} {
+	for _, want := range []string{"The exporter knows no subscription.", "forbidden : list subscriptions: the identity sees no subscription"} {
 		if !strings.Contains(words(page), want) {
 			t.Errorf("no %q in\n%s", want, words(page))
 		}
+	}
+}
+
+// A subscription without controls says why, and never for the wrong reason.
+func TestStatusWithoutControls(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(3, 2)
+	tenant.Subscriptions[1].NoScore = true
+	tenant.Subscriptions[2].State = "Disabled"
+	s := start(t, tenant, defaults(), azure.Config{})
+	s.SetFault(tenant.Subscriptions[0].ID, simulator.OnControls(simulator.EmptyList()))
+	s.scrape(t, "")
+	const stale, unread, unscored, none = "Nothing has asked Azure", "is not read", "Azure does not score it", "no controls"
+	for i, test := range []struct {
+		subscription int
+		later        time.Duration
+		want         string
+	}{{0, 0, none}, {0, 2 * time.Hour, stale}, {1, 0, unscored}, {2, 0, unread}} {
+		page, err := s.exporter.status(url.Values{"subscription": {tenant.Subscriptions[test.subscription].ID}}, time.Now().Add(test.later))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text bytes.Buffer
+		if err := statusTemplate.Execute(&text, page); err != nil {
+			t.Fatal(err)
+		}
+		for _, reason := range []string{stale, unread, unscored, none} {
+			if strings.Contains(text.String(), reason) != (reason == test.want) {
+				t.Errorf("%d: %q is there or not, want %q:\n%s", i, reason, test.want, words(text.String()))
+			}
+		}
+	}
+}
+
+// What helps against a group that may not be read is a role on the group.
+func TestStatusOfAGroup(t *testing.T) {
+	t.Parallel()
+	s := start(t, simulator.Generate(1, 1), defaults(), azure.Config{ManagementGroups: []string{"nope"}})
+	s.scrape(t, "")
+	_, _, page := s.open(t, "/status")
+	if want := "--assignee-object-id OBJECT_ID --scope /providers/Microsoft.Management/managementGroups/nope "; !strings.Contains(words(page), want) {
+		t.Errorf("no %q in\n%s", want, words(page))
 	}
 }
 
