@@ -366,6 +366,47 @@ func TestDashboards(t *testing.T) {
 	}
 }
 
+var (
+	recordedScore = regexp.MustCompile(`\bsubscription(?:_control)?:azure_secure_score(?:_current|_max|_weight|_control_[a-z]+|_control)?:[a-z_]+\{([^}]*)\}`)
+	dataLink      = regexp.MustCompile(`"url": "(/d/[^"?]+)\?([^"]*)"`)
+)
+
+// Scores of different initiatives are never mixed, and who follows a link keeps what was chosen.
+func TestChoices(t *testing.T) {
+	t.Parallel()
+	uids := map[string]bool{}
+	for _, d := range dashboards(t) {
+		uids["/d/"+d.UID] = true
+	}
+	selectors, links := 0, 0
+	for file, d := range dashboards(t) {
+		for _, p := range d.Panels {
+			for _, q := range p.Targets {
+				for _, m := range recordedScore.FindAllStringSubmatch(q.Expr, -1) {
+					selectors++
+					if !strings.Contains(m[1], `initiative="$initiative"`) {
+						t.Errorf("%s: panel %q mixes initiatives: %s", file, p.Title, m[0])
+					}
+				}
+			}
+		}
+		for _, m := range dataLink.FindAllStringSubmatch(string(read(t, file)), -1) {
+			links++
+			if !uids[m[1]] {
+				t.Errorf("%s: a link to %s, which is none of these dashboards", file, m[1])
+			}
+			for _, want := range []string{"${datasource:queryparam}", "${environment:queryparam}", "${initiative:queryparam}", "var-subscription=", "${__url_time_range}"} {
+				if !strings.Contains(m[2], want) {
+					t.Errorf("%s: the link to %s forgets %s", file, m[1], want)
+				}
+			}
+		}
+	}
+	if selectors < 50 || links == 0 {
+		t.Errorf("%d selectors and %d links were found: the search for them is broken", selectors, links)
+	}
+}
+
 // Every {{label}} in a legend and every label in a display name is one that the expression has.
 func TestLegends(t *testing.T) {
 	t.Parallel()
