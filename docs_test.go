@@ -240,13 +240,13 @@ func TestQueries(t *testing.T) {
 	promQL := parser.NewParser(parser.Options{})
 	queries := 0
 	for path, text := range documents(t) {
-		all := blocks(text, "promql")
+		exprs := blocks(text, "promql")
 		for _, block := range blocks(text, "yaml") {
 			for _, match := range ruleExpr.FindAllStringSubmatch(block, -1) {
-				all = append(all, match[1])
+				exprs = append(exprs, match[1])
 			}
 		}
-		for _, query := range all {
+		for _, query := range exprs {
 			queries++
 			expr, err := promQL.ParseExpr(query)
 			if err != nil {

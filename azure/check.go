@@ -76,10 +76,11 @@ func (c *Client) Check(ctx context.Context, began func(subscriptions int) (read 
 	r.Credential.Detail = r.Identity.String()
 
 	subscriptions, err := c.Subscriptions(listCtx)
-	r.SubscriptionList = r.finding(err, "", "Microsoft.Resources/subscriptions/read")
+	permission := "Microsoft.Resources/subscriptions/read"
 	if e, ok := errors.AsType[*Error](err); ok && e.group != "" {
-		r.SubscriptionList = r.finding(err, "", "Microsoft.Management/managementGroups/descendants/read")
+		permission = "Microsoft.Management/managementGroups/descendants/read"
 	}
+	r.SubscriptionList = r.finding(err, "", permission)
 	if err != nil {
 		return r
 	}

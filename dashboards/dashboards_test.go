@@ -367,7 +367,7 @@ func TestDashboards(t *testing.T) {
 }
 
 var (
-	recordedScore = regexp.MustCompile(`\bsubscription(?:_control)?:azure_secure_score(?:_current|_max|_weight|_control_[a-z]+|_control)?:[a-z_]+\{([^}]*)\}`)
+	recordedScore = regexp.MustCompile(`\bsubscription(?:_control)?:azure_secure_score(?:_current|_max|_weight|_control_[a-z]+|_control)?:[a-z_]+(?:\{([^}]*)\})?`)
 	dataLink      = regexp.MustCompile(`"url": "(/d/[^"?]+)\?([^"]*)"`)
 )
 

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -86,11 +87,13 @@ type status struct {
 // initiative. Scores of several initiatives are never mixed.
 type statusAggregate struct {
 	Initiative string
-	Score      float64 // weighted mean of ratios
-	Scores     int     // how many are in it
+	Scores     int // how many are in it
 
-	weights float64
+	weighted, weights float64 // sums
 }
+
+// Score is the weighted mean of the ratios.
+func (a *statusAggregate) Score() float64 { return a.weighted / a.weights }
 
 type statusFailure struct {
 	Reason azure.Reason
@@ -156,18 +159,24 @@ func (e *Exporter) status(query url.Values, now time.Time) (*status, error) {
 
 	var rows []*statusRow
 	counts := map[string]int{}
+	aggregates := map[string]*statusAggregate{}
 	for _, sub := range s.subscriptions {
 		row := e.statusRow(sub, now)
 		counts[row.Status]++
 		rows = append(rows, row)
 		for _, score := range row.scores() {
-			page.add(score)
+			a := aggregates[score.Initiative]
+			if a == nil {
+				a = &statusAggregate{Initiative: score.Initiative}
+				aggregates[score.Initiative] = a
+			}
+			weight := cmp.Or(score.Weight, 1) // as Azure counts it
+			a.weighted += weight * score.Ratio
+			a.weights += weight
+			a.Scores++
 		}
 	}
-	for _, a := range page.Aggregates {
-		a.Score /= a.weights
-	}
-	slices.SortFunc(page.Aggregates, func(a, b *statusAggregate) int { return defaultFirst(a.Initiative, b.Initiative) })
+	page.Aggregates = slices.SortedFunc(maps.Values(aggregates), func(a, b *statusAggregate) int { return defaultFirst(a.Initiative, b.Initiative) })
 
 	if id := query.Get("subscription"); id != "" {
 		for _, row := range rows {
@@ -213,29 +222,17 @@ func (e *Exporter) status(query url.Values, now time.Time) (*status, error) {
 	return page, nil
 }
 
-// add counts a score in the aggregate of its initiative, which is a sum until all
-// are in it.
-func (s *status) add(score azure.Score) {
-	i := slices.IndexFunc(s.Aggregates, func(a *statusAggregate) bool { return a.Initiative == score.Initiative })
-	if i < 0 {
-		i = len(s.Aggregates)
-		s.Aggregates = append(s.Aggregates, &statusAggregate{Initiative: score.Initiative})
-	}
-	weight := cmp.Or(score.Weight, 1) // as Azure counts it
-	a := s.Aggregates[i]
-	a.Score += weight * score.Ratio
-	a.weights += weight
-	a.Scores++
-}
-
+// defaultFirst orders initiatives.
 func defaultFirst(a, b string) int {
-	rank := func(initiative string) int {
-		if initiative == azure.DefaultInitiative {
-			return 0
-		}
+	switch {
+	case a == b:
+		return 0
+	case a == azure.DefaultInitiative:
+		return -1
+	case b == azure.DefaultInitiative:
 		return 1
 	}
-	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
+	return cmp.Compare(a, b)
 }
 
 // statusRow shows of a subscription what its metrics show.

@@ -210,7 +210,7 @@ func TestStatusInitiatives(t *testing.T) {
 			t.Errorf("%s has %+v, %g unhealthy and %d others, but had %+v and %g", row.Name, row.Score, row.Unhealthy, len(row.Others), was.Score, was.Unhealthy)
 		}
 	}
-	if len(page.Aggregates) != 2 || page.Aggregates[0].Score != before.Aggregates[0].Score {
+	if len(page.Aggregates) != 2 || page.Aggregates[0].Score() != before.Aggregates[0].Score() {
 		t.Fatalf("the aggregates are %+v, and were %+v", page.Aggregates, before.Aggregates)
 	}
 	text := ""
