@@ -90,7 +90,7 @@ func TestCheck(t *testing.T) {
 			}
 			// Both forms say the same.
 			for _, s := range report.Subscriptions {
-				if !strings.Contains(stdout, s.ID) || s.Scores != nil && !strings.Contains(stdout, s.Scores.Cure) {
+				if !strings.Contains(stdout, s.ID) || s.Scores != nil && !strings.Contains(stdout, s.Scores.Fix) {
 					t.Errorf("the table does not tell of %+v", s)
 				}
 			}

@@ -81,7 +81,7 @@ func run(args []string, stdout, stderr *os.File) int {
 	}
 	logger := newLogger(stderr, cfg.logLevel, cfg.logFormat)
 	if cfg.logLevel == "debug" || cfg.command == "check" {
-		azure.LogEvents(logger)
+		azure.LogSDKEvents(logger)
 	}
 
 	if cfg.demo {
@@ -97,7 +97,7 @@ func run(args []string, stdout, stderr *os.File) int {
 
 	api := exporter.NewAPIMetrics()
 	cfg.azure.Observe, cfg.azure.Version, cfg.azure.Logger = api.Observe, version.Version, logger
-	client, err := azure.NewClient(cfg.azure)
+	client, err := azure.New(cfg.azure)
 	if err != nil {
 		return mistake(err)
 	}
@@ -223,7 +223,7 @@ func export(client *azure.Client, list azure.List, path string, stdout, stderr *
 	}
 	var ids []string
 	for _, s := range subscriptions {
-		if s.Scorable() {
+		if s.Active() {
 			ids = append(ids, s.ID)
 		}
 	}
@@ -319,7 +319,7 @@ func check(client *azure.Client, format string, stdout, stderr *os.File) int {
 func reportTable(r *azure.Report) string {
 	var text strings.Builder
 	var cures []string
-	mark := func(f azure.Finding) string {
+	mark := func(f azure.CheckResult) string {
 		switch {
 		case f.OK:
 			return "✓"
@@ -331,11 +331,11 @@ func reportTable(r *azure.Report) string {
 	rows := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, row := range []struct {
 		name    string
-		finding azure.Finding
+		finding azure.CheckResult
 	}{{"configuration", r.Configuration}, {"credential", r.Credential}, {"subscription list", r.SubscriptionList}} {
 		fmt.Fprintf(rows, "%s\t%s\t%s\n", row.name, mark(row.finding), row.finding.Detail)
-		if row.finding.Cure != "" {
-			cures = append(cures, fmt.Sprintf("%s: %s\n  %s", row.name, cmp.Or(string(row.finding.Reason), row.finding.Detail), row.finding.Cure))
+		if row.finding.Fix != "" {
+			cures = append(cures, fmt.Sprintf("%s: %s\n  %s", row.name, cmp.Or(string(row.finding.Reason), row.finding.Detail), row.finding.Fix))
 		}
 	}
 	rows.Flush()
@@ -358,9 +358,9 @@ func reportTable(r *azure.Report) string {
 		}
 		fmt.Fprintf(rows, "%s\t%s\t%s\t%s\n", s.ID, scores, mark(*s.Controls), s.Name)
 		// One cure is enough when both lists have the same trouble.
-		for i, f := range []azure.Finding{*s.Scores, *s.Controls} {
-			if f.Cure != "" && (i == 0 || f.Cure != s.Scores.Cure) {
-				cures = append(cures, fmt.Sprintf("%s %s: %s\n  %s", s.ID, s.Name, f.Detail, f.Cure))
+		for i, f := range []azure.CheckResult{*s.Scores, *s.Controls} {
+			if f.Fix != "" && (i == 0 || f.Fix != s.Scores.Fix) {
+				cures = append(cures, fmt.Sprintf("%s %s: %s\n  %s", s.ID, s.Name, f.Detail, f.Fix))
 			}
 		}
 	}

@@ -675,7 +675,7 @@ func command(ctx context.Context, t *testing.T, env []string, args ...string) *e
 	return cmd
 }
 
-func startAzure(t *testing.T, tenant simulator.Tenant) *simulator.Azure {
+func startAzure(t *testing.T, tenant simulator.Tenant) *simulator.Server {
 	t.Helper()
 	azure, err := simulator.Start(tenant)
 	if err != nil {
@@ -694,11 +694,11 @@ func secretEnv() []string {
 }
 
 // trust makes another process trust the simulator's certificate.
-func trust(t *testing.T, azure *simulator.Azure) string {
+func trust(t *testing.T, azure *simulator.Server) string {
 	return "SSL_CERT_FILE=" + write(t, "azure.pem", azure.CertificatePEM())
 }
 
-func cloudFlags(azure *simulator.Azure) []string {
+func cloudFlags(azure *simulator.Server) []string {
 	return []string{"--azure.cloud=custom", "--azure.authority-host=" + azure.URL(), "--azure.arm-endpoint=" + azure.URL()}
 }
 

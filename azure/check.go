@@ -15,19 +15,19 @@ import (
 type Report struct {
 	OK bool `json:"ok"` // nothing keeps the scores from being read
 	// Configuration is what the client was made with; a wrong one makes no client.
-	Configuration    Finding              `json:"configuration"`
-	Credential       Finding              `json:"credential"`
+	Configuration    CheckResult              `json:"configuration"`
+	Credential       CheckResult              `json:"credential"`
 	Identity         Identity             `json:"identity"`
-	SubscriptionList Finding              `json:"subscription_list"`
+	SubscriptionList CheckResult              `json:"subscription_list"`
 	Subscriptions    []SubscriptionReport `json:"subscriptions"`
 }
 
-// Finding is what came of one question to Azure.
-type Finding struct {
+// CheckResult is what came of one question to Azure.
+type CheckResult struct {
 	OK     bool   `json:"ok"`
 	Reason Reason `json:"reason,omitempty"`
 	Detail string `json:"detail,omitempty"`
-	Cure   string `json:"cure,omitempty"` // a command to run where there is one, else advice
+	Fix   string `json:"fix,omitempty"` // a command to run where there is one, else advice
 }
 
 // Identity is whom Azure takes the client for, as its token says. What the token
@@ -47,8 +47,8 @@ type SubscriptionReport struct {
 	Name     string   `json:"name,omitempty"`
 	State    string   `json:"state,omitempty"`
 	Scored   bool     `json:"scored"`
-	Scores   *Finding `json:"scores,omitempty"`
-	Controls *Finding `json:"controls,omitempty"`
+	Scores   *CheckResult `json:"scores,omitempty"`
+	Controls *CheckResult `json:"controls,omitempty"`
 }
 
 // OK says that nothing keeps the subscription from being read.
@@ -61,7 +61,7 @@ func (s SubscriptionReport) OK() bool {
 // began is called with the number of subscriptions once it is known, and returns
 // what is called after each, from many goroutines at once.
 func (c *Client) Check(ctx context.Context, began func(subscriptions int) (read func())) *Report {
-	r := &Report{Configuration: Finding{OK: true, Detail: c.configuration()}, Subscriptions: []SubscriptionReport{}}
+	r := &Report{Configuration: CheckResult{OK: true, Detail: c.configuration()}, Subscriptions: []SubscriptionReport{}}
 	listCtx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 
@@ -101,7 +101,7 @@ func (c *Client) Check(ctx context.Context, began func(subscriptions int) (read 
 
 func (c *Client) checkSubscription(ctx context.Context, r *Report, s Subscription) SubscriptionReport {
 	report := SubscriptionReport{ID: s.ID, Name: s.Name, State: s.State}
-	if !s.Scorable() {
+	if !s.Active() {
 		return report
 	}
 	scores, err := c.readScores(ctx, s.ID)
@@ -128,25 +128,25 @@ func (c *Client) configuration() string {
 
 // finding turns an error, or none, of what needs a permission into a finding. The
 // subscription is empty when it is about none.
-func (r *Report) finding(err error, subscriptionID, permission string) Finding {
+func (r *Report) finding(err error, subscriptionID, permission string) CheckResult {
 	if err == nil {
-		return Finding{OK: true}
+		return CheckResult{OK: true}
 	}
-	f := Finding{Reason: ReasonOf(err), Detail: err.Error()}
+	f := CheckResult{Reason: ReasonOf(err), Detail: err.Error()}
 	if e, ok := errors.AsType[*Error](err); ok {
 		f.Detail = e.Error() // without the subscription, which stands beside it
 	}
 	if f.Reason == ReasonForbidden && !errors.Is(err, errNoSubscription) {
 		f.Detail = permission + " is missing: " + f.Detail
 	}
-	f.Cure = Cure(err, subscriptionID, r.Identity)
+	f.Fix = Hint(err, subscriptionID, r.Identity)
 	return f
 }
 
-// Cure says what helps against an error of this package: a command to run where
+// Hint says what helps against an error of this package: a command to run where
 // there is one, else advice. The subscription may be empty; what is unknown of the
 // identity stands in the command in capitals.
-func Cure(err error, subscriptionID string, identity Identity) string {
+func Hint(err error, subscriptionID string, identity Identity) string {
 	scope, flag := "/subscriptions/"+cmp.Or(subscriptionID, "SUBSCRIPTION_ID"), "--azure.subscription-id"
 	if e, ok := errors.AsType[*Error](err); ok && e.group != "" {
 		scope, flag = "/providers/Microsoft.Management/managementGroups/"+e.group, "--azure.management-group"

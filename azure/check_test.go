@@ -42,7 +42,7 @@ func TestIdentity(t *testing.T) {
 func TestCure(t *testing.T) {
 	t.Parallel()
 	for _, reason := range Reasons {
-		if cure := Cure(&Error{Reason: reason, Err: errors.New("x")}, "", Identity{}); (cure == "") != (reason == ReasonCanceled) {
+		if cure := Hint(&Error{Reason: reason, Err: errors.New("x")}, "", Identity{}); (cure == "") != (reason == ReasonCanceled) {
 			t.Errorf("the cure for %s is %q", reason, cure)
 		}
 	}

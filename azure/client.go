@@ -80,7 +80,7 @@ type Config struct {
 	Concurrency int
 	// Observe, when set, is called after every HTTP call to Azure, retries
 	// included, from many goroutines at once.
-	Observe func(Call)
+	Observe func(Request)
 	// Version of the program, for the User-Agent header.
 	Version string
 	// RootCAs to trust instead of the system's.
@@ -90,6 +90,39 @@ type Config struct {
 	Credential func(azcore.ClientOptions) (azcore.TokenCredential, error)
 	// Logger gets what Azure answered oddly and what was made of it.
 	Logger log.Logger
+}
+
+// DefaultConfig returns the configuration of the public cloud, every subscription that the
+// identity sees, and azidentity's default credential.
+func DefaultConfig() Config {
+	return Config{Cloud: cloud.AzurePublic, Concurrency: DefaultConcurrency, Logger: log.NewNopLogger()}
+}
+
+// Validate reports the first invalid setting, by the name of its flag.
+func (c *Config) Validate() error {
+	if c.Concurrency < 1 || c.Concurrency > 1000 {
+		return errors.New("--azure.concurrency must be from 1 to 1000")
+	}
+	if len(c.SubscriptionIDs) > 0 && len(c.ManagementGroups) > 0 {
+		return errors.New("--azure.subscription-id and --azure.management-group exclude each other")
+	}
+	seen := map[string]bool{}
+	for _, id := range c.SubscriptionIDs {
+		lower, err := ParseSubscriptionID(id)
+		if err != nil {
+			return fmt.Errorf("--azure.subscription-id: %w", err)
+		}
+		if seen[lower] {
+			return fmt.Errorf("--azure.subscription-id: %s is given twice", id)
+		}
+		seen[lower] = true
+	}
+	for _, id := range c.ManagementGroups {
+		if _, err := ParseManagementGroup(id); err != nil {
+			return fmt.Errorf("--azure.management-group: %w", err)
+		}
+	}
+	return nil
 }
 
 // Client reads from Azure. Its methods may be called from many goroutines.
@@ -105,9 +138,9 @@ type Client struct {
 	logger           log.Logger
 }
 
-// NewClient makes a client without calling Azure. It fails when the cloud or
+// New makes a client without calling Azure. It fails when the cloud or
 // the credential's configuration is unusable.
-func NewClient(cfg Config) (*Client, error) {
+func New(cfg Config) (*Client, error) {
 	if len(cfg.Cloud.Services) == 0 {
 		cfg.Cloud = cloud.AzurePublic
 	}

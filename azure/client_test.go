@@ -32,7 +32,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // start runs a simulated Azure and a client of it.
-func start(t *testing.T, tenant simulator.Tenant, cfg Config) (*simulator.Azure, *Client) {
+func start(t *testing.T, tenant simulator.Tenant, cfg Config) (*simulator.Server, *Client) {
 	t.Helper()
 	sim, err := simulator.Start(tenant)
 	if err != nil {
@@ -43,7 +43,7 @@ func start(t *testing.T, tenant simulator.Tenant, cfg Config) (*simulator.Azure,
 	if cfg.Credential == nil {
 		cfg.Credential = sim.Credential
 	}
-	client, err := NewClient(cfg)
+	client, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,25 +139,25 @@ func TestNoFailure(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault  simulator.Fault
 		scores int
-		check  func(Outcome) bool
+		check  func(Result) bool
 	}{
-		"empty lists":           {simulator.EmptyList(), 0, func(o Outcome) bool { return len(o.Controls) == 0 }},
-		"no score, by 404":      {simulator.ScoreNotFound(), 0, func(o Outcome) bool { return len(o.Controls) == 0 }},
-		"null score":            {simulator.NullScore(), 0, func(o Outcome) bool { return len(o.Controls) == 4 && o.Controls[0].Points == nil }},
-		"empty score":           {simulator.EmptyScore(), 0, func(o Outcome) bool { return len(o.Controls) == 4 }},
-		"fraction":              {simulator.OnScores(simulator.Number("max", "58.5")), 1, func(o Outcome) bool { return o.Scores[0].Max == 58.5 }},
-		"fraction of zero":      {simulator.OnScores(simulator.Number("max", "58.0")), 1, func(o Outcome) bool { return o.Scores[0].Max == 58 }},
-		"maximum of zero":       {simulator.OnScores(simulator.Number("max", "0")), 1, func(o Outcome) bool { return o.Scores[0].Ratio == 0 }},
+		"empty lists":           {simulator.EmptyList(), 0, func(o Result) bool { return len(o.Controls) == 0 }},
+		"no score, by 404":      {simulator.ScoreNotFound(), 0, func(o Result) bool { return len(o.Controls) == 0 }},
+		"null score":            {simulator.NullScore(), 0, func(o Result) bool { return len(o.Controls) == 4 && o.Controls[0].Points == nil }},
+		"empty score":           {simulator.EmptyScore(), 0, func(o Result) bool { return len(o.Controls) == 4 }},
+		"fraction":              {simulator.OnScores(simulator.Number("max", "58.5")), 1, func(o Result) bool { return o.Scores[0].Max == 58.5 }},
+		"fraction of zero":      {simulator.OnScores(simulator.Number("max", "58.0")), 1, func(o Result) bool { return o.Scores[0].Max == 58 }},
+		"maximum of zero":       {simulator.OnScores(simulator.Number("max", "0")), 1, func(o Result) bool { return o.Scores[0].Ratio == 0 }},
 		"throttled once":        {simulator.Throttle(1, time.Second), 1, nil},
 		"unavailable once":      {simulator.Times(1, simulator.ServerError(503)), 1, nil},
 		"cut short once":        {simulator.Times(1, simulator.Truncated()), 1, nil},
-		"the same twice":        {simulator.Duplicate(), 2, func(o Outcome) bool { return len(o.Controls) == 5 }},
-		"name with a newline":   {simulator.ControlName("a\nb"), 1, func(o Outcome) bool { return o.Controls[0].Name == "a b" }},
-		"name with a quote":     {simulator.ControlName(`a"b\c`), 1, func(o Outcome) bool { return o.Controls[0].Name == `a"b\c` }},
-		"name of 10 KB":         {simulator.ControlName(strings.Repeat("ä", 5000)), 1, func(o Outcome) bool { return o.Controls[0].Name == strings.Repeat("ä", 255)+"…" }},
-		"name of other bytes":   {simulator.ControlName("a\xff\xfeb"), 1, func(o Outcome) bool { return o.Controls[0].Name == "a\ufffd\ufffdb" }},
-		"published without %":   {simulator.Replace(`,"percentage":[0-9.]+`, ""), 1, func(o Outcome) bool { s := o.Scores[0]; return s.Ratio > 0 && s.Ratio-s.Current/s.Max < 0.0001 }},
-		"real percentage":       {simulator.Number("percentage", "67.3"), 1, func(o Outcome) bool { s := o.Scores[0]; return s.Ratio > 0 && s.Ratio-s.Current/s.Max < 0.0001 }},
+		"the same twice":        {simulator.Duplicate(), 2, func(o Result) bool { return len(o.Controls) == 5 }},
+		"name with a newline":   {simulator.ControlName("a\nb"), 1, func(o Result) bool { return o.Controls[0].Name == "a b" }},
+		"name with a quote":     {simulator.ControlName(`a"b\c`), 1, func(o Result) bool { return o.Controls[0].Name == `a"b\c` }},
+		"name of 10 KB":         {simulator.ControlName(strings.Repeat("ä", 5000)), 1, func(o Result) bool { return o.Controls[0].Name == strings.Repeat("ä", 255)+"…" }},
+		"name of other bytes":   {simulator.ControlName("a\xff\xfeb"), 1, func(o Result) bool { return o.Controls[0].Name == "a\ufffd\ufffdb" }},
+		"published without %":   {simulator.Replace(`,"percentage":[0-9.]+`, ""), 1, func(o Result) bool { s := o.Scores[0]; return s.Ratio > 0 && s.Ratio-s.Current/s.Max < 0.0001 }},
+		"real percentage":       {simulator.Number("percentage", "67.3"), 1, func(o Result) bool { s := o.Scores[0]; return s.Ratio > 0 && s.Ratio-s.Current/s.Max < 0.0001 }},
 		"value is null":         {simulator.Body(200, "application/json", `{"value":null}`), 0, nil},
 		"nothing but an object": {simulator.Body(200, "application/json", `{}`), 0, nil},
 		"byte order mark":       {simulator.Body(200, "application/json", "\ufeff{}"), 0, nil},
@@ -265,7 +265,7 @@ func TestListOfSubscriptionsIsData(t *testing.T) {
 	}
 	got, err := client2.Subscriptions(ctx)
 	want := Subscription{ID: "aaaaaaaa-0000-4000-8000-000000000001", Name: "x y", TenantID: "t", State: "Disabled"}
-	if err != nil || len(got) != 1 || got[0] != want || got[0].Scorable() {
+	if err != nil || len(got) != 1 || got[0] != want || got[0].Active() {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 }
@@ -435,7 +435,7 @@ func TestDefaultCredential(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		client, err := NewClient(Config{Cloud: cloud, PrivateCloud: true})
+		client, err := New(Config{Cloud: cloud, PrivateCloud: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -448,7 +448,7 @@ func TestDefaultCredential(t *testing.T) {
 	t.Run("none", func(t *testing.T) {
 		t.Setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
 		t.Setenv("AZURE_TENANT_ID", "")
-		client, err := NewClient(Config{})
+		client, err := New(Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -466,7 +466,7 @@ func TestObserve(t *testing.T) {
 	calls := map[string]int{}
 	quota := map[string]float64{}
 	tenant := simulator.Generate(1, 1)
-	sim, client := start(t, tenant, Config{Observe: func(c Call) {
+	sim, client := start(t, tenant, Config{Observe: func(c Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		calls[c.Operation+" "+c.Code]++
@@ -512,8 +512,8 @@ func TestQuotaHeaders(t *testing.T) {
 // At the SDK's most talkative, the log holds no secret, token or body.
 func TestLogHoldsNoSecret(t *testing.T) {
 	var buffer bytes.Buffer
-	LogEvents(log.NewLogfmtLogger(log.NewSyncWriter(&buffer)))
-	t.Cleanup(func() { LogEvents(log.NewNopLogger()) })
+	LogSDKEvents(log.NewLogfmtLogger(log.NewSyncWriter(&buffer)))
+	t.Cleanup(func() { LogSDKEvents(log.NewNopLogger()) })
 	tenant := simulator.Generate(1, 1)
 	var token string
 	sim, client := start(t, tenant, Config{Logger: log.NewLogfmtLogger(log.NewSyncWriter(&buffer))})
@@ -561,7 +561,7 @@ func TestParseCloud(t *testing.T) {
 		if err != nil || service.Endpoint != test.wantEndpoint || strings.TrimRight(service.Audience, "/") != strings.TrimRight(test.wantAudience, "/") {
 			t.Errorf("%+v: got %+v, %v", test, service, err)
 		}
-		if _, err := NewClient(Config{Cloud: got}); err != nil {
+		if _, err := New(Config{Cloud: got}); err != nil {
 			t.Errorf("%+v: no client: %v", test, err)
 		}
 	}
@@ -661,7 +661,7 @@ func TestManyItems(t *testing.T) {
 			sim, client := start(t, tenant, Config{})
 			sim.SetFault(ids(tenant)[0], simulator.Body(200, "application/json", body))
 			sim.SetGraphFault(simulator.Body(200, "application/json", body))
-			for source, read := range map[string]func(context.Context, []string) []Outcome{"arm": client.SecureScores, "resourcegraph": NewResourceGraph(client).SecureScores} {
+			for source, read := range map[string]func(context.Context, []string) []Result{"arm": client.SecureScores, "resourcegraph": NewResourceGraph(client).SecureScores} {
 				o := read(within(t, 20*time.Second), ids(tenant))[0]
 				if name == "data" && source == "arm" {
 					continue // no list at all, to ARM

@@ -11,11 +11,11 @@ import (
 	"github.com/go-kit/log/level"
 )
 
-// LogEvents sends the SDK's own events to logger, at debug: retries, and which
+// LogSDKEvents sends the SDK's own events to logger, at debug: retries, and which
 // kind of credential is used, which [Client.Check] then knows, too. The events that
 // quote requests, responses and their headers or bodies are left out. The SDK has
 // one listener for the whole process; call this before the first client is made.
-func LogEvents(logger log.Logger) {
+func LogSDKEvents(logger log.Logger) {
 	azlog.SetEvents(azlog.EventRetryPolicy, azidentity.EventAuthentication)
 	azlog.SetListener(func(event azlog.Event, text string) {
 		first, _, _ := strings.Cut(text, "\n")

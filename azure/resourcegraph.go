@@ -77,18 +77,18 @@ type ResourceGraph struct {
 	pageSize  int
 
 	mu       sync.Mutex
-	verdicts map[string]Outcome // by subscription: what ARM said when there were no rows
+	verdicts map[string]Result // by subscription: what ARM said when there were no rows
 }
 
 // NewResourceGraph makes a source of scores that shares all of a client.
 func NewResourceGraph(c *Client) *ResourceGraph {
-	return &ResourceGraph{Client: c, plainTurn: semaphore.NewWeighted(1), pageSize: graphPage, verdicts: map[string]Outcome{}}
+	return &ResourceGraph{Client: c, plainTurn: semaphore.NewWeighted(1), pageSize: graphPage, verdicts: map[string]Result{}}
 }
 
 // SecureScores is like [Client.SecureScores].
-func (g *ResourceGraph) SecureScores(ctx context.Context, subscriptionIDs []string) []Outcome {
+func (g *ResourceGraph) SecureScores(ctx context.Context, subscriptionIDs []string) []Result {
 	var mu sync.Mutex
-	found := make(map[string]Outcome, len(subscriptionIDs))
+	found := make(map[string]Result, len(subscriptionIDs))
 	var group errgroup.Group
 	group.SetLimit(graphParallel)
 	for batch := range slices.Chunk(subscriptionIDs, graphBatch) {
@@ -117,7 +117,7 @@ func (g *ResourceGraph) SecureScores(ctx context.Context, subscriptionIDs []stri
 	for i, o := range g.readMissing(ctx, missing) {
 		found[missing[i]] = o
 	}
-	outcomes := make([]Outcome, len(subscriptionIDs))
+	outcomes := make([]Result, len(subscriptionIDs))
 	for i, id := range subscriptionIDs {
 		outcomes[i] = found[id]
 	}
@@ -126,7 +126,7 @@ func (g *ResourceGraph) SecureScores(ctx context.Context, subscriptionIDs []stri
 
 // readBatch returns the outcomes of those subscriptions that Resource Graph has
 // rows of, or of all of them when the query fails.
-func (g *ResourceGraph) readBatch(ctx context.Context, ids []string) map[string]Outcome {
+func (g *ResourceGraph) readBatch(ctx context.Context, ids []string) map[string]Result {
 	var began time.Time // when the first query was sent, not when the wait for it began
 	rows, err := g.query(ctx, ids, &began)
 	if half := len(ids) / 2; err != nil && half > 0 && isTooMuch(err) {
@@ -134,19 +134,19 @@ func (g *ResourceGraph) readBatch(ctx context.Context, ids []string) map[string]
 		maps.Copy(outcomes, g.readBatch(ctx, ids[half:]))
 		return outcomes
 	}
-	outcomes := make(map[string]Outcome, len(ids))
+	outcomes := make(map[string]Result, len(ids))
 	if err != nil {
 		err = fmt.Errorf("query Resource Graph for %d subscriptions: %w", len(ids), err)
 		for _, id := range ids {
-			outcomes[id] = Outcome{Began: began, Err: err}
+			outcomes[id] = Result{StartedAt: began, Err: err}
 		}
 		return outcomes
 	}
 	readAt := time.Now()
 	for id, items := range rows {
-		o := Outcome{Began: began, ReadAt: readAt}
+		o := Result{StartedAt: began, ReadAt: readAt}
 		if o.Scores, o.Controls, o.Err = items.read(); o.Err != nil {
-			o = Outcome{Began: began, Err: subscriptionError("read Resource Graph's rows", id, o.Err)}
+			o = Result{StartedAt: began, Err: subscriptionError("read Resource Graph's rows", id, o.Err)}
 		}
 		outcomes[id] = o
 	}
@@ -160,13 +160,13 @@ func isTooMuch(err error) bool {
 }
 
 // readMissing asks ARM about the subscriptions that Resource Graph does not know.
-func (g *ResourceGraph) readMissing(ctx context.Context, ids []string) []Outcome {
-	outcomes := make([]Outcome, len(ids))
+func (g *ResourceGraph) readMissing(ctx context.Context, ids []string) []Result {
+	outcomes := make([]Result, len(ids))
 	var asked []string
 	var positions []int
 	g.mu.Lock()
 	for i, id := range ids {
-		if verdict, ok := g.verdicts[id]; ok && time.Since(verdict.Began) < verdictAge {
+		if verdict, ok := g.verdicts[id]; ok && time.Since(verdict.StartedAt) < verdictAge {
 			outcomes[i] = verdict
 			continue
 		}
@@ -193,7 +193,7 @@ func (g *ResourceGraph) readMissing(ctx context.Context, ids []string) []Outcome
 		case ReasonTimeout, ReasonThrottled:
 			// Many verdicts may be due at once, more than there is time for. What ARM said
 			// last time holds until they had their turn.
-			if verdict, ok := g.verdicts[asked[i]]; ok && time.Since(verdict.Began) < 2*verdictAge {
+			if verdict, ok := g.verdicts[asked[i]]; ok && time.Since(verdict.StartedAt) < 2*verdictAge {
 				outcomes[positions[i]] = verdict
 			}
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
 
-func startGraph(t *testing.T, tenant simulator.Tenant, cfg Config) (*simulator.Azure, *ResourceGraph) {
+func startGraph(t *testing.T, tenant simulator.Tenant, cfg Config) (*simulator.Server, *ResourceGraph) {
 	t.Helper()
 	sim, client := start(t, tenant, cfg)
 	return sim, NewResourceGraph(client)
@@ -32,7 +32,7 @@ func sameAsARM(t *testing.T, g *ResourceGraph, ids []string) {
 }
 
 // describe writes what an outcome says, without when and how it came about.
-func describe(o Outcome) string {
+func describe(o Result) string {
 	if o.Err != nil {
 		return "failed: " + string(ReasonOf(o.Err))
 	}
@@ -110,13 +110,13 @@ func TestResourceGraphMissing(t *testing.T) {
 	askAgain := func(age time.Duration) (again []int) {
 		t.Helper()
 		for id, verdict := range g.verdicts {
-			verdict.Began = verdict.Began.Add(-age)
+			verdict.StartedAt = verdict.StartedAt.Add(-age)
 			g.verdicts[id] = verdict
 		}
 		asked := time.Now()
 		outcomes := g.SecureScores(within(t, time.Minute), all)
 		for _, i := range []int{1, 2, 3, 6} {
-			if !outcomes[i].Began.Before(asked) {
+			if !outcomes[i].StartedAt.Before(asked) {
 				again = append(again, i)
 			}
 		}
@@ -306,7 +306,7 @@ func TestManagementGroups(t *testing.T) {
 		t.Errorf("forbidden: %v", err)
 	}
 	report := client.Check(within(t, 20*time.Second), func(int) func() { return func() {} })
-	if f := report.SubscriptionList; f.OK || !strings.Contains(f.Detail, "managementGroups/descendants/read is missing") || !strings.Contains(f.Cure, "--scope /providers/Microsoft.Management/managementGroups/Corp") {
+	if f := report.SubscriptionList; f.OK || !strings.Contains(f.Detail, "managementGroups/descendants/read is missing") || !strings.Contains(f.Fix, "--scope /providers/Microsoft.Management/managementGroups/Corp") {
 		t.Errorf("check says %+v", f)
 	}
 	for id, valid := range map[string]bool{"corp-1_(x).y": true, "": false, "a/b": false, "../x": false, strings.Repeat("x", 91): false} {
@@ -339,7 +339,7 @@ func TestResourceGraphVerdict(t *testing.T) {
 			sim, g := startGraph(t, tenant, Config{})
 			g.SecureScores(within(t, time.Minute), ids(tenant))
 			for id, verdict := range g.verdicts {
-				verdict.Began = verdict.Began.Add(-test.age)
+				verdict.StartedAt = verdict.StartedAt.Add(-test.age)
 				g.verdicts[id] = verdict
 			}
 			sim.SetFault(tenant.Subscriptions[1].ID, test.fault)

@@ -51,15 +51,15 @@ type Control struct {
 	Healthy, Unhealthy, NotApplicable float64
 }
 
-// Outcome is what one reading of a subscription brought: its scores and controls,
+// Result is what one reading of a subscription brought: its scores and controls,
 // or an error. Without an error no scores mean that Azure does not score it.
-type Outcome struct {
+type Result struct {
 	Scores   []Score
 	Controls []Control
 	Err      error
-	// Began is when the reading began; zero when the deadline, or the quota of Resource
+	// StartedAt is when the reading began; zero when the deadline, or the quota of Resource
 	// Graph, came before.
-	Began time.Time
+	StartedAt time.Time
 	// ReadAt is when the answer was complete.
 	ReadAt time.Time
 }
@@ -68,8 +68,8 @@ type Outcome struct {
 // their outcomes in the same order. It begins with the first ones and returns
 // when all are read or ctx ends; what could not be read by then has
 // [ReasonTimeout] (or [ReasonCanceled]). One failure does not touch the others.
-func (c *Client) SecureScores(ctx context.Context, subscriptionIDs []string) []Outcome {
-	outcomes := make([]Outcome, len(subscriptionIDs))
+func (c *Client) SecureScores(ctx context.Context, subscriptionIDs []string) []Result {
+	outcomes := make([]Result, len(subscriptionIDs))
 	// Each subscription needs two calls at a time, so as many subscriptions as
 	// there are places for calls keep all places taken.
 	var group errgroup.Group
@@ -84,11 +84,11 @@ func (c *Client) SecureScores(ctx context.Context, subscriptionIDs []string) []O
 	return outcomes
 }
 
-func (c *Client) secureScore(ctx context.Context, subscriptionID string) Outcome {
+func (c *Client) secureScore(ctx context.Context, subscriptionID string) Result {
 	if err := ctx.Err(); err != nil {
-		return Outcome{Err: fmt.Errorf("subscription %s: not asked in time: %w", subscriptionID, classify(err))}
+		return Result{Err: fmt.Errorf("subscription %s: not asked in time: %w", subscriptionID, classify(err))}
 	}
-	outcome := Outcome{Began: time.Now()}
+	outcome := Result{StartedAt: time.Now()}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		var err error
@@ -101,7 +101,7 @@ func (c *Client) secureScore(ctx context.Context, subscriptionID string) Outcome
 		return err
 	})
 	if err := group.Wait(); err != nil {
-		return Outcome{Began: outcome.Began, Err: err}
+		return Result{StartedAt: outcome.StartedAt, Err: err}
 	}
 	outcome.ReadAt = time.Now()
 	return outcome

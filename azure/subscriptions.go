@@ -29,9 +29,9 @@ type Subscription struct {
 	State    string // Enabled, Warned, PastDue, Disabled or Deleted
 }
 
-// Scorable says whether it makes sense to ask for the subscription's scores:
+// Active says whether it makes sense to ask for the subscription's scores:
 // Azure does not assess disabled and deleted ones.
-func (s Subscription) Scorable() bool {
+func (s Subscription) Active() bool {
 	return !strings.EqualFold(s.State, "Disabled") && !strings.EqualFold(s.State, "Deleted")
 }
 

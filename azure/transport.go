@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// The operations that a [Call] may have; they become label values.
+// The operations that a [Request] may have; they become label values.
 const (
 	operationGetToken                = "get_token"
 	operationListSubscriptions       = "list_subscriptions"
@@ -26,8 +26,8 @@ const (
 // Operations are the names of all calls that a [Client] makes.
 var Operations = []string{operationGetToken, operationListSubscriptions, operationListSecureScores, operationListSecureScoreControls, operationQueryResourceGraph}
 
-// Call tells of one HTTP call to Azure.
-type Call struct {
+// Request tells of one HTTP call to Azure.
+type Request struct {
 	// Operation is one of [Operations].
 	Operation string
 	// Code is the HTTP status, or "error" when no complete answer came.
@@ -48,11 +48,11 @@ type callOperation string
 // back while too many are in flight, and tells of it when it is over.
 type callPolicy struct {
 	operation string              // of requests that carry none
-	observe   func(Call)          // may be nil
+	observe   func(Request)          // may be nil
 	inFlight  *semaphore.Weighted // nil: any number; serves in the order of arrival
 }
 
-func newCallPolicy(observe func(Call), concurrency int) *callPolicy {
+func newCallPolicy(observe func(Request), concurrency int) *callPolicy {
 	return &callPolicy{observe: observe, inFlight: semaphore.NewWeighted(int64(concurrency))}
 }
 
@@ -71,7 +71,7 @@ func (p *callPolicy) Do(req *policy.Request) (*http.Response, error) {
 	req.OperationValue(&operation)
 	began := time.Now()
 	resp, err := req.Next()
-	call := Call{Operation: string(operation), Code: "error", Duration: time.Since(began)}
+	call := Request{Operation: string(operation), Code: "error", Duration: time.Since(began)}
 	if err == nil {
 		call.Code = strconv.Itoa(resp.StatusCode)
 		call.QuotaRemaining = quotaRemaining(resp.Header)

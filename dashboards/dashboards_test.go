@@ -40,7 +40,7 @@ var served = sync.OnceValues(func() (map[string][]string, error) {
 	}
 	defer tenant.Close()
 	api := exporter.NewAPIMetrics()
-	client, err := azure.NewClient(azure.Config{
+	client, err := azure.New(azure.Config{
 		Cloud: tenant.Cloud(), RootCAs: tenant.RootCAs(), Credential: tenant.Credential, Observe: api.Observe, Logger: log.NewNopLogger(),
 	})
 	if err != nil {

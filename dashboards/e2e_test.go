@@ -653,7 +653,7 @@ func startStack(t *testing.T, env []string, flags ...string) *stack {
 	return s
 }
 
-func startAzure(t *testing.T, tenant simulator.Tenant) *simulator.Azure {
+func startAzure(t *testing.T, tenant simulator.Tenant) *simulator.Server {
 	t.Helper()
 	azure, err := simulator.Start(tenant)
 	if err != nil {
@@ -663,7 +663,7 @@ func startAzure(t *testing.T, tenant simulator.Tenant) *simulator.Azure {
 	return azure
 }
 
-func azureEnv(t *testing.T, azure *simulator.Azure) []string {
+func azureEnv(t *testing.T, azure *simulator.Server) []string {
 	t.Helper()
 	certificate := filepath.Join(t.TempDir(), "azure.pem")
 	writeFile(t, certificate, string(azure.CertificatePEM()))
@@ -673,7 +673,7 @@ func azureEnv(t *testing.T, azure *simulator.Azure) []string {
 	}
 }
 
-func azureFlags(azure *simulator.Azure) []string {
+func azureFlags(azure *simulator.Server) []string {
 	return []string{"--azure.cloud=custom", "--azure.authority-host=" + azure.URL(), "--azure.arm-endpoint=" + azure.URL()}
 }
 

@@ -59,7 +59,7 @@ type Source interface {
 	Subscriptions(context.Context) ([]azure.Subscription, error)
 	// SecureScores reads subscriptions, the first ones first, and returns their
 	// outcomes in the same order when ctx ends at the latest.
-	SecureScores(ctx context.Context, subscriptionIDs []string) []azure.Outcome
+	SecureScores(ctx context.Context, subscriptionIDs []string) []azure.Result
 }
 
 // Exporter collects from Azure on demand and serves the result.
@@ -237,7 +237,7 @@ func (e *Exporter) newSnapshot(ctx context.Context) *snapshot {
 	subscriptions := e.nextSubscriptions()
 	if authErr != nil {
 		for _, s := range subscriptions {
-			if s.Scorable() {
+			if s.Active() {
 				s.err, s.turn = authErr, time.Time{}
 				e.count(s)
 			}
@@ -268,7 +268,7 @@ func (e *Exporter) nextSubscriptions() []*subscription {
 	next := make([]*subscription, len(listed))
 	for i, s := range listed {
 		next[i] = &subscription{Subscription: s}
-		if last := known[s.ID]; last != nil && s.Scorable() {
+		if last := known[s.ID]; last != nil && s.Active() {
 			*next[i] = *last
 			next[i].Subscription = s
 		}
@@ -306,7 +306,7 @@ func (e *Exporter) readScores(ctx context.Context, subscriptions []*subscription
 		// that cut it short, or the quota. One that was given half of the whole time had
 		// its turn then, too: otherwise a few that always hang would stay first for ever.
 		reason := azure.ReasonOf(o.Err)
-		if reason != azure.ReasonTimeout && reason != azure.ReasonThrottled || !o.Began.IsZero() && ended.Sub(o.Began) >= ended.Sub(began)/2 {
+		if reason != azure.ReasonTimeout && reason != azure.ReasonThrottled || !o.StartedAt.IsZero() && ended.Sub(o.StartedAt) >= ended.Sub(began)/2 {
 			s.turn = ended
 		}
 	}

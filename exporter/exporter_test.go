@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 
 // system is an exporter between a simulated Azure and a client that scrapes.
 type system struct {
-	*simulator.Azure
+	*simulator.Server
 	exporter *Exporter
 	server   *httptest.Server
 	log      *lockedBuffer
@@ -85,12 +85,12 @@ func startFrom(t testing.TB, tenant simulator.Tenant, cfg Config, azureCfg azure
 		t.Fatal(err)
 	}
 	t.Cleanup(sim.Close)
-	s := &system{Azure: sim, log: &lockedBuffer{}}
+	s := &system{Server: sim, log: &lockedBuffer{}}
 	cfg.Logger = log.NewLogfmtLogger(s.log)
 	api := NewAPIMetrics()
 	azureCfg.Cloud, azureCfg.RootCAs, azureCfg.Credential = sim.Cloud(), sim.RootCAs(), sim.Credential
 	azureCfg.Observe, azureCfg.Logger = api.Observe, cfg.Logger
-	client, err := azure.NewClient(azureCfg)
+	client, err := azure.New(azureCfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -835,8 +835,8 @@ func TestCancel(t *testing.T) {
 // the answers of Azure is strange.
 func TestNoSecret(t *testing.T) {
 	var events lockedBuffer
-	azure.LogEvents(log.NewLogfmtLogger(&events))
-	t.Cleanup(func() { azure.LogEvents(log.NewNopLogger()) })
+	azure.LogSDKEvents(log.NewLogfmtLogger(&events))
+	t.Cleanup(func() { azure.LogSDKEvents(log.NewNopLogger()) })
 	tenant := simulator.Demo()
 	id := tenant.Subscriptions[0].ID
 	var seen strings.Builder

@@ -122,7 +122,7 @@ func NewAPIMetrics() *APIMetrics {
 }
 
 // Observe takes note of one call.
-func (m *APIMetrics) Observe(call azure.Call) {
+func (m *APIMetrics) Observe(call azure.Request) {
 	m.requests.WithLabelValues(call.Operation, call.Code).Inc()
 	m.duration.WithLabelValues(call.Operation).Observe(call.Duration.Seconds())
 	m.mu.Lock()

@@ -68,7 +68,7 @@ func (e *Exporter) readLive(r *http.Request, id string, deadline time.Time) (*su
 	}
 	sub := &subscription{Subscription: known}
 	switch {
-	case !sub.Scorable():
+	case !sub.Active():
 	case authErr != nil:
 		sub.err = authErr
 	default:

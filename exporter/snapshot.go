@@ -27,7 +27,7 @@ type snapshot struct {
 // subscription is what the collections so far have learned about a subscription.
 type subscription struct {
 	azure.Subscription
-	good *azure.Outcome // the newest that worked, or nil
+	good *azure.Result // the newest that worked, or nil
 	err  error          // why the newest collection failed, or nil
 	turn time.Time      // when it was last asked and had the time to answer
 
@@ -35,7 +35,7 @@ type subscription struct {
 }
 
 // take takes over what a reading brought.
-func (s *subscription) take(o azure.Outcome) {
+func (s *subscription) take(o azure.Result) {
 	s.err = o.Err
 	if o.Err == nil {
 		var scores, controls int
@@ -48,7 +48,7 @@ func (s *subscription) take(o azure.Outcome) {
 // dueAfter says whether Azure is to be asked again after this time. One that failed
 // for a reason that may pass by itself is due at once.
 func (s *subscription) dueAfter(ttl time.Duration) bool {
-	if !s.Scorable() {
+	if !s.Active() {
 		return false
 	}
 	switch azure.ReasonOf(s.err) {
@@ -153,7 +153,7 @@ func (f *builder) pair(name, value string) *dto.LabelPair {
 func (f *builder) addSubscription(sub *subscription, oldest time.Time) (values bool) {
 	id := f.pair("subscription_id", sub.ID)
 	f.add(subscriptionInfo, 1, id, f.pair("subscription_name", sub.Name), f.pair("subscription_state", sub.State), f.pair("tenant_id", sub.TenantID))
-	if !sub.Scorable() {
+	if !sub.Active() {
 		return false
 	}
 	f.add(subscriptionScrapeSuccess, boolean(sub.err == nil), id)

@@ -98,7 +98,7 @@ func (a *statusAggregate) Score() float64 { return a.weighted / a.weights }
 type statusFailure struct {
 	Reason azure.Reason
 	Text   string
-	Cure   string
+	Fix    string
 }
 
 type statusFilter struct {
@@ -243,7 +243,7 @@ func (e *Exporter) statusRow(s *subscription, now time.Time) *statusRow {
 	}
 	old := s.good != nil && now.Sub(s.confirmed()) > e.cfg.MaxStale
 	switch {
-	case !s.Scorable():
+	case !s.Active():
 		return row
 	case s.err != nil:
 		row.Status = stateFailing
@@ -305,7 +305,7 @@ func newFailure(err error, subscriptionID string) *statusFailure {
 		return nil
 	}
 	reason := azure.ReasonOf(err)
-	return &statusFailure{Reason: reason, Text: err.Error(), Cure: azure.Cure(err, subscriptionID, azure.Identity{})}
+	return &statusFailure{Reason: reason, Text: err.Error(), Fix: azure.Hint(err, subscriptionID, azure.Identity{})}
 }
 
 // age says how long ago something was, in one unit.

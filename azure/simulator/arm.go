@@ -31,7 +31,7 @@ var guid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 // arm wraps a list or a query with what ARM does for every request: it checks the token, the method and the API version, and reports quotas.
 // Then it is the fault's turn, if there is one.
-func (a *Azure) arm(route string, answer http.HandlerFunc) http.Handler {
+func (a *Server) arm(route string, answer http.HandlerFunc) http.Handler {
 	provider, behind := providers[route]
 	method := http.MethodGet
 	if route == RouteGraph {
@@ -72,7 +72,7 @@ func (a *Azure) arm(route string, answer http.HandlerFunc) http.Handler {
 }
 
 // enter counts an ARM request in and gives back what counts it out.
-func (a *Azure) enter() func() {
+func (a *Server) enter() func() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.inFlight++
@@ -84,7 +84,7 @@ func (a *Azure) enter() func() {
 	}
 }
 
-func (a *Azure) fault(route, subscription string) Fault {
+func (a *Server) fault(route, subscription string) Fault {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch route {
@@ -144,7 +144,7 @@ func newARMScore(s Score) armScore {
 	return armScore{Max: s.Max, Current: double(s.Current), Percentage: double(s.Ratio)}
 }
 
-func (a *Azure) listSubscriptions(w http.ResponseWriter, r *http.Request) {
+func (a *Server) listSubscriptions(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	all := slices.Clone(a.subscriptions)
 	a.mu.Unlock()
@@ -163,7 +163,7 @@ func (a *Azure) listSubscriptions(w http.ResponseWriter, r *http.Request) {
 	writePage(a, w, r, items)
 }
 
-func (a *Azure) listSecureScores(w http.ResponseWriter, r *http.Request) {
+func (a *Server) listSecureScores(w http.ResponseWriter, r *http.Request) {
 	s, ok := a.subscription(w, r)
 	if !ok {
 		return
@@ -185,7 +185,7 @@ func (a *Azure) listSecureScores(w http.ResponseWriter, r *http.Request) {
 }
 
 // listControls serves both paths: the controls of a subscription, and those of one score, which is not found where there is no score.
-func (a *Azure) listControls(w http.ResponseWriter, r *http.Request) {
+func (a *Server) listControls(w http.ResponseWriter, r *http.Request) {
 	s, ok := a.subscription(w, r)
 	if !ok {
 		return
@@ -216,7 +216,7 @@ func (a *Azure) listControls(w http.ResponseWriter, r *http.Request) {
 }
 
 // subscription finds the subscription of the request as it is now, or answers that there is none.
-func (a *Azure) subscription(w http.ResponseWriter, r *http.Request) (Subscription, bool) {
+func (a *Server) subscription(w http.ResponseWriter, r *http.Request) (Subscription, bool) {
 	id := r.PathValue("subscription")
 	a.mu.Lock()
 	i := a.find(id)
@@ -237,7 +237,7 @@ func (a *Azure) subscription(w http.ResponseWriter, r *http.Request) (Subscripti
 }
 
 // writePage writes the page of items that the request's $skiptoken names, with a nextLink if there is another.
-func writePage[T any](a *Azure, w http.ResponseWriter, r *http.Request, items []T) {
+func writePage[T any](a *Server, w http.ResponseWriter, r *http.Request, items []T) {
 	offset, err := parseSkipToken(r.URL.Query().Get("$skiptoken"))
 	if err != nil {
 		armError(w, http.StatusBadRequest, "InvalidSkipToken", "The skip token is invalid.")
@@ -299,7 +299,7 @@ const (
 )
 
 // spendQuota takes one read from the subscription's buckets, or from the tenant's for an empty ID, and sets the headers that tell.
-func (a *Azure) spendQuota(h http.Header, subscription string) {
+func (a *Server) spendQuota(h http.Header, subscription string) {
 	scope := "subscription"
 	if subscription == "" {
 		scope = "tenant"
@@ -308,7 +308,7 @@ func (a *Azure) spendQuota(h http.Header, subscription string) {
 	h.Set("x-ms-ratelimit-remaining-"+scope+"-global-reads", strconv.Itoa(a.spend(subscription, globalReadQuota)))
 }
 
-func (a *Azure) spend(subscription string, size float64) int {
+func (a *Server) spend(subscription string, size float64) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	key, now := bucket{subscription, size}, a.now()

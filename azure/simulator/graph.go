@@ -70,7 +70,7 @@ func readGraphQuery(r *http.Request) (graphQuery, error) {
 
 // queryGraph answers a query. Its rows are those of the subscriptions in the scope that the principal may read and that are not
 // disabled; a subscription without them is silently absent.
-func (a *Azure) queryGraph(w http.ResponseWriter, r *http.Request) {
+func (a *Server) queryGraph(w http.ResponseWriter, r *http.Request) {
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
 		// So it is documented; it is not the client's error by its status.
 		graphError(w, http.StatusInternalServerError, "InternalServerError", graphDetail{Code: "InternalServerError", Message: "An unexpected error occurred."})
@@ -132,7 +132,7 @@ func (a *Azure) queryGraph(w http.ResponseWriter, r *http.Request) {
 }
 
 // writeRows writes the answer piece by piece, because a packed page of a thousand subscriptions has some megabytes.
-func (a *Azure) writeRows(w http.ResponseWriter, rows [][]byte, begin, end string) {
+func (a *Server) writeRows(w http.ResponseWriter, rows [][]byte, begin, end string) {
 	length := len(begin) + len(end) + max(0, len(rows)-1)
 	for _, row := range rows {
 		length += len(row)
@@ -191,7 +191,7 @@ func (q graphQuery) context() uint64 {
 
 // graphScope finds the subscriptions of the query, in the order of their IDs, without those that the principal may not read. It answers
 // the request itself if there are none to ask.
-func (a *Azure) graphScope(w http.ResponseWriter, q graphQuery) ([]*served, bool) {
+func (a *Server) graphScope(w http.ResponseWriter, q graphQuery) ([]*served, bool) {
 	if len(q.Subscriptions) > 0 && len(q.ManagementGroups) > 0 {
 		graphError(w, http.StatusBadRequest, "BadRequest", graphDetail{Code: "InvalidScope", Message: "Subscriptions and management groups cannot be given together."})
 		return nil, false
@@ -372,7 +372,7 @@ type window struct {
 }
 
 // spendQuery takes one query from the principal's quota, sets the headers that tell, and answers 429 when there was none left.
-func (a *Azure) spendQuery(w http.ResponseWriter) bool {
+func (a *Server) spendQuery(w http.ResponseWriter) bool {
 	a.mu.Lock()
 	now := a.now()
 	if !now.Before(a.window.ends) {

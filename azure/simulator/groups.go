@@ -28,7 +28,7 @@ func newManagementGroups(members map[string][]string) map[string]managementGroup
 
 // descendants are all that is below the group, level by level; a group that is its own ancestor is told once. It is false for a group
 // that does not exist.
-func (a *Azure) descendants(id string) ([]descendant, bool) {
+func (a *Server) descendants(id string) ([]descendant, bool) {
 	root, ok := a.groups[strings.ToLower(id)]
 	if !ok {
 		return nil, false
@@ -55,7 +55,7 @@ func (a *Azure) descendants(id string) ([]descendant, bool) {
 // listDescendants tells of the subscriptions below a group too that the principal does not see in the list of subscriptions: a role on
 // the group is enough. Microsoft's specification says /subscriptions for their type, its sample the longer name; odd ones have the
 // shorter here.
-func (a *Azure) listDescendants(w http.ResponseWriter, r *http.Request) {
+func (a *Server) listDescendants(w http.ResponseWriter, r *http.Request) {
 	const groups = "/providers/Microsoft.Management/managementGroups/"
 	found, ok := a.descendants(r.PathValue("group"))
 	if !ok {

@@ -24,7 +24,7 @@ const (
 const TokenPrefix = "simulated-access-token-"
 
 // ExpireTokens makes every token that was issued so far an expired one: ARM refuses it with 401 ExpiredAuthenticationToken.
-func (a *Azure) ExpireTokens() {
+func (a *Server) ExpireTokens() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for token := range a.tokens {
@@ -33,7 +33,7 @@ func (a *Azure) ExpireTokens() {
 }
 
 // authorised tells whether ARM takes the request's token, and answers 401 when it does not.
-func (a *Azure) authorised(w http.ResponseWriter, r *http.Request) bool {
+func (a *Server) authorised(w http.ResponseWriter, r *http.Request) bool {
 	header := r.Header.Get("Authorization")
 	token, ok := strings.CutPrefix(header, "Bearer ")
 	a.mu.Lock()
@@ -61,7 +61,7 @@ func expiredToken(w http.ResponseWriter, expiry, now time.Time) {
 }
 
 // login wraps the login endpoint's answers with what they have in common.
-func (a *Azure) login(route string, answer http.HandlerFunc) http.Handler {
+func (a *Server) login(route string, answer http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.count(route)
 		w.Header().Set("Cache-Control", "no-store, no-cache")
@@ -82,7 +82,7 @@ func (a *Azure) login(route string, answer http.HandlerFunc) http.Handler {
 }
 
 // issueToken is the client-credentials grant.
-func (a *Azure) issueToken(w http.ResponseWriter, r *http.Request) {
+func (a *Server) issueToken(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		loginError(w, http.StatusBadRequest, "invalid_request", 900561, fmt.Sprintf("The endpoint only accepts POST requests. Received a %s request.", r.Method))
 		return
@@ -119,7 +119,7 @@ func newToken() string {
 	return TokenPrefix + rand.Text() + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".unsigned"
 }
 
-func (a *Azure) openIDConfiguration(w http.ResponseWriter, _ *http.Request) {
+func (a *Server) openIDConfiguration(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{
 		"token_endpoint":         a.url + "/" + TenantID + "/oauth2/v2.0/token",
 		"authorization_endpoint": a.url + "/" + TenantID + "/oauth2/v2.0/authorize",
@@ -128,7 +128,7 @@ func (a *Azure) openIDConfiguration(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-func (a *Azure) instanceDiscovery(w http.ResponseWriter, r *http.Request) {
+func (a *Server) instanceDiscovery(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"tenant_discovery_endpoint": a.url + "/" + TenantID + "/v2.0/.well-known/openid-configuration",
 		"api-version":               "1.1",

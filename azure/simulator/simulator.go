@@ -66,8 +66,8 @@ const (
 	RouteOther               = "other" // no path that the simulator knows
 )
 
-// Azure is a running simulator. Its methods may be called from any goroutine, and what they change holds from the next request on.
-type Azure struct {
+// Server is a running simulator. Its methods may be called from any goroutine, and what they change holds from the next request on.
+type Server struct {
 	url         string
 	certificate *x509.Certificate
 	server      *http.Server
@@ -101,7 +101,7 @@ type Azure struct {
 }
 
 // Start serves the tenant on a free port of 127.0.0.1, with a certificate made for this run, until Close.
-func Start(tenant Tenant) (*Azure, error) {
+func Start(tenant Tenant) (*Server, error) {
 	key, certificate, err := newCertificate()
 	if err != nil {
 		return nil, fmt.Errorf("making the simulator's certificate: %w", err)
@@ -111,7 +111,7 @@ func Start(tenant Tenant) (*Azure, error) {
 		return nil, fmt.Errorf("starting the simulator: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	a := &Azure{
+	a := &Server{
 		url:         "https://" + listener.Addr().String(),
 		certificate: certificate,
 		stop:        stop,
@@ -168,7 +168,7 @@ func Start(tenant Tenant) (*Azure, error) {
 }
 
 // Close cuts all connections, releases handlers that hang and waits until nothing of the simulator runs any more.
-func (a *Azure) Close() {
+func (a *Server) Close() {
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
@@ -180,7 +180,7 @@ func (a *Azure) Close() {
 
 // begin lets a handler run, and Close wait for it. HTTP/2 may begin one when its connection is gone already, and with it, perhaps, all that
 // Close had to wait for.
-func (a *Azure) begin() bool {
+func (a *Server) begin() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
@@ -191,10 +191,10 @@ func (a *Azure) begin() bool {
 }
 
 // URL is the address of the simulator, https://127.0.0.1:port, for the login endpoint and ARM alike.
-func (a *Azure) URL() string { return a.url }
+func (a *Server) URL() string { return a.url }
 
 // Cloud is the configuration that sends both a credential and an ARM client to the simulator.
-func (a *Azure) Cloud() cloud.Configuration {
+func (a *Server) Cloud() cloud.Configuration {
 	return cloud.Configuration{
 		ActiveDirectoryAuthorityHost: a.url + "/",
 		Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
@@ -204,20 +204,20 @@ func (a *Azure) Cloud() cloud.Configuration {
 }
 
 // RootCAs holds the simulator's certificate alone.
-func (a *Azure) RootCAs() *x509.CertPool {
+func (a *Server) RootCAs() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.certificate)
 	return pool
 }
 
 // CertificatePEM is the simulator's certificate for the SSL_CERT_FILE of another process.
-func (a *Azure) CertificatePEM() []byte {
+func (a *Server) CertificatePEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})
 }
 
 // Credential is the real client-secret credential of azidentity with the simulator's secret. The options' cloud is replaced by the
 // simulator's; their transport has to trust RootCAs.
-func (a *Azure) Credential(options azcore.ClientOptions) (azcore.TokenCredential, error) {
+func (a *Server) Credential(options azcore.ClientOptions) (azcore.TokenCredential, error) {
 	options.Cloud = a.Cloud()
 	return azidentity.NewClientSecretCredential(TenantID, ClientID, ClientSecret, &azidentity.ClientSecretCredentialOptions{
 		ClientOptions: options,
@@ -227,7 +227,7 @@ func (a *Azure) Credential(options azcore.ClientOptions) (azcore.TokenCredential
 }
 
 // SetSubscription adds the subscription, or replaces the one with the same ID at its place in the list.
-func (a *Azure) SetSubscription(s Subscription) {
+func (a *Server) SetSubscription(s Subscription) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	// The caller's slices are copied because requests read them after the lock is given back.
@@ -245,7 +245,7 @@ func (a *Azure) SetSubscription(s Subscription) {
 }
 
 // RemoveSubscription takes the subscription away: it is no longer listed, and asking for it is answered with 404 SubscriptionNotFound.
-func (a *Azure) RemoveSubscription(id string) {
+func (a *Server) RemoveSubscription(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if i := a.find(id); i >= 0 {
@@ -258,7 +258,7 @@ func (a *Azure) RemoveSubscription(id string) {
 }
 
 // find returns the index of the subscription, or -1. The caller holds the lock.
-func (a *Azure) find(id string) int {
+func (a *Server) find(id string) int {
 	if i, ok := a.index[strings.ToLower(id)]; ok {
 		return i
 	}
@@ -266,21 +266,21 @@ func (a *Azure) find(id string) int {
 }
 
 // SetFault makes the lists below one subscription fail; nil makes them well again. A fault meets only requests that carry a good token.
-func (a *Azure) SetFault(subscriptionID string, f Fault) {
+func (a *Server) SetFault(subscriptionID string, f Fault) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.faults[strings.ToLower(subscriptionID)] = f
 }
 
 // SetListFault makes the list of subscriptions fail; nil makes it well again.
-func (a *Azure) SetListFault(f Fault) {
+func (a *Server) SetListFault(f Fault) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.listFault = f
 }
 
 // SetGroupFault makes the lists of what is below a management group fail; nil makes them well again.
-func (a *Azure) SetGroupFault(f Fault) {
+func (a *Server) SetGroupFault(f Fault) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.groupFault = f
@@ -288,45 +288,45 @@ func (a *Azure) SetGroupFault(f Fault) {
 
 // SetGraphFault makes the queries of Resource Graph fail; nil makes them well again. They spend their quota nevertheless, and queries
 // beyond it do not meet the fault.
-func (a *Azure) SetGraphFault(f Fault) {
+func (a *Server) SetGraphFault(f Fault) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.graphFault = f
 }
 
 // SetTokenFault makes the token endpoint fail; nil makes it well again. The discovery documents stay well.
-func (a *Azure) SetTokenFault(f Fault) {
+func (a *Server) SetTokenFault(f Fault) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tokenFault = f
 }
 
 // Requests tells how many requests each route has had, refused ones included. A route that was never asked for is absent.
-func (a *Azure) Requests() map[string]int {
+func (a *Server) Requests() map[string]int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return maps.Clone(a.requests)
 }
 
 // Throttled is how many queries of Resource Graph were refused because the quota was spent. Those that Throttle refused are not counted.
-func (a *Azure) Throttled() int {
+func (a *Server) Throttled() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.throttled
 }
 
 // MaxInFlight is the greatest number of ARM requests that were answered at the same time.
-func (a *Azure) MaxInFlight() int {
+func (a *Server) MaxInFlight() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.maxInFlight
 }
 
 // Connections is how many connections were made.
-func (a *Azure) Connections() int { return int(a.connections.Load()) }
+func (a *Server) Connections() int { return int(a.connections.Load()) }
 
 // ResetRequests starts the counts of Requests, Throttled and MaxInFlight anew.
-func (a *Azure) ResetRequests() {
+func (a *Server) ResetRequests() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clear(a.requests)
@@ -335,7 +335,7 @@ func (a *Azure) ResetRequests() {
 }
 
 // handler routes the requests. The paths are in lower case because ARM takes them in any case.
-func (a *Azure) handler() http.Handler {
+func (a *Server) handler() http.Handler {
 	const security = "/subscriptions/{subscription}/providers/microsoft.security"
 	mux := http.NewServeMux()
 	mux.Handle("/subscriptions", a.arm(RouteSubscriptions, a.listSubscriptions))
@@ -364,7 +364,7 @@ func (a *Azure) handler() http.Handler {
 }
 
 // count notes a request of the route.
-func (a *Azure) count(route string) {
+func (a *Server) count(route string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.requests[route]++

@@ -35,7 +35,7 @@ type client struct {
 	url  string
 }
 
-func start(t *testing.T, tenant simulator.Tenant) (*simulator.Azure, *client) {
+func start(t *testing.T, tenant simulator.Tenant) (*simulator.Server, *client) {
 	t.Helper()
 	a, err := simulator.Start(tenant)
 	if err != nil {
@@ -50,7 +50,7 @@ func start(t *testing.T, tenant simulator.Tenant) (*simulator.Azure, *client) {
 	return a, newClient(t, a, httpClient, credential)
 }
 
-func newHTTPClient(t *testing.T, a *simulator.Azure) *http.Client {
+func newHTTPClient(t *testing.T, a *simulator.Server) *http.Client {
 	transport := &http.Transport{
 		TLSClientConfig:   &tls.Config{RootCAs: a.RootCAs(), MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2: true,
@@ -62,7 +62,7 @@ func newHTTPClient(t *testing.T, a *simulator.Azure) *http.Client {
 	}
 }
 
-func newClient(t *testing.T, a *simulator.Azure, httpClient *http.Client, credential azcore.TokenCredential) *client {
+func newClient(t *testing.T, a *simulator.Server, httpClient *http.Client, credential azcore.TokenCredential) *client {
 	t.Helper()
 	armClient, err := arm.NewClient("simulator_test", "v0.0.0", credential, &arm.ClientOptions{
 		ClientOptions:         azcore.ClientOptions{Cloud: a.Cloud(), Transport: httpClient, Retry: policy.RetryOptions{MaxRetries: -1}},
@@ -360,7 +360,7 @@ func TestARMRefuses(t *testing.T) {
 	}
 }
 
-func accessToken(t *testing.T, a *simulator.Azure, c *client) string {
+func accessToken(t *testing.T, a *simulator.Server, c *client) string {
 	t.Helper()
 	credential, err := a.Credential(azcore.ClientOptions{Transport: c.http})
 	if err != nil {

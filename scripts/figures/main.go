@@ -250,7 +250,7 @@ func (b bench) steady() error {
 
 // exporter is the built binary at work.
 type exporter struct {
-	azure   *simulator.Azure
+	azure   *simulator.Server
 	command *exec.Cmd
 	url     string
 	series  map[string]int // by metric, of the last scrape
