@@ -46,7 +46,6 @@ const (
 	// drainTimeout is how long scrapes may go on after the signal to stop, and
 	// stopTimeout how long it may take until the process has ended: Kubernetes
 	// kills after 30 s, systemd after 90 s, a person after about ten.
-	drainTimeout = 8 * time.Second
 	stopTimeout  = 10 * time.Second
 )
 
@@ -127,19 +126,13 @@ func serve(cfg *config, client *azure.Client, api *exporter.APIMetrics, logger l
 		level.Error(logger).Log("msg", "cannot start", "err", err)
 		return 1
 	}
-	defer exp.Close()
-	handler, err := exp.Handler()
-	if err != nil {
-		level.Error(logger).Log("msg", "cannot start", "err", err)
-		return 1
-	}
 
 	if cfg.demo && *cfg.web.WebConfigFile == "" && !*cfg.web.WebSystemdSocket { // which have an address of their own
 		level.Info(logger).Log("msg", "demo", "metrics", "http://localhost"+port(*cfg.web.WebListenAddresses)+"/metrics")
 	}
 	level.Info(logger).Log("msg", "starting", "version", version.Info(), "build_context", version.BuildContext())
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           exp.Handler(),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      cfg.exporter.ScrapeTimeout + 30*time.Second,
@@ -195,11 +188,7 @@ func (l serverLog) Write(text []byte) (int, error) {
 func shutdown(exp *exporter.Exporter, server *http.Server, logger log.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	drain, cancelDrain := context.WithTimeout(ctx, drainTimeout)
-	defer cancelDrain()
-	stop := context.AfterFunc(drain, exp.Cancel)
-	defer stop()
-	_ = exp.Drain(drain) // probes are not in it: Shutdown waits for them
+	_ = exp.Shutdown(ctx)
 	if err := server.Shutdown(ctx); err != nil {
 		level.Warn(logger).Log("msg", "connections were still open", "err", err)
 		_ = server.Close()

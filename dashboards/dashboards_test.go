@@ -3,6 +3,7 @@
 package dashboards
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -53,12 +54,8 @@ var served = sync.OnceValues(func() (map[string][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer exp.Close()
-	handler, err := exp.Handler()
-	if err != nil {
-		return nil, err
-	}
-	server := httptest.NewServer(handler)
+	defer exp.Shutdown(context.Background()) //nolint:errcheck // nothing is in flight
+	server := httptest.NewServer(exp.Handler())
 	defer server.Close()
 	resp, err := server.Client().Get(server.URL + "/metrics")
 	if err != nil {

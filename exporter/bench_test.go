@@ -1,81 +1,130 @@
 package exporter
 
 import (
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
 
-// One collection of 1,000 subscriptions × 16 controls without latency: what the
-// exporter and the simulator cost together. See scripts/figures for the exporter
-// alone.
-func BenchmarkCollection(b *testing.B) {
-	s := start(b, simulator.Generate(1000, 16), defaults(), azure.Config{})
-	b.ReportAllocs()
-	for b.Loop() {
-		s.exporter.newSnapshot(b.Context())
-	}
+// sizes are numbers of subscriptions: a small, a medium and a large tenant.
+var sizes = []int{100, 1000, 10_000}
+
+// benchmarkSystem has made one collection by Resource Graph.
+func benchmarkSystem(b *testing.B, subscriptions int) *system {
+	b.Helper()
+	cfg := DefaultConfig()
+	cfg.CacheTTL, cfg.MaxStale = time.Hour, time.Hour
+	s := startFrom(b, simulator.Generate(subscriptions, 16), cfg, azure.Config{}, func(c *azure.Client) Source { return azure.NewResourceGraph(c) })
+	s.scrape(b, "")
+	return s
 }
 
-// A scrape of 100,000 series in gzip: from a snapshot that serves again, and as an
-// exporter does it that makes its metrics anew for promhttp.
-func BenchmarkScrape(b *testing.B) {
-	s := start(b, simulator.Generate(1000, 16), defaults(), azure.Config{})
-	s.exporter.cfg.CacheTTL = time.Hour
-	handler, err := s.exporter.Handler()
-	if err != nil {
-		b.Fatal(err)
-	}
-	scrape := func(h http.Handler) int {
-		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
-		r.Header.Set("Accept-Encoding", "gzip")
-		w := httptest.NewRecorder()
-		w.Body.Grow(4 << 20)
-		h.ServeHTTP(w, r)
-		return w.Body.Len()
-	}
-	scrape(handler)
-	snapshot := s.exporter.snapshot.Load()
-	b.Run("warm", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			b.ReportMetric(float64(scrape(handler)), "wire-B/op")
-		}
-	})
-	b.Run("promhttp", func(b *testing.B) {
-		registry := prometheus.NewRegistry()
-		registry.MustRegister(newEachTime{snapshot})
-		h := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
-		b.ReportAllocs()
-		for b.Loop() {
-			b.ReportMetric(float64(scrape(h)), "wire-B/op")
-		}
-		series := 0
-		for _, f := range snapshot.families {
-			series += len(f.series)
-		}
-		b.ReportMetric(float64(series), "series")
-	})
-}
-
-// newEachTime collects a snapshot's series as constant metrics of client_golang's.
-type newEachTime struct{ *snapshot }
-
-func (c newEachTime) Collect(ch chan<- prometheus.Metric) {
-	for _, f := range c.families {
-		for _, s := range f.series {
-			values := make([]string, len(s.labels))
-			for i, l := range s.labels {
-				values[i] = l.GetValue()
+// One collection by Resource Graph, without latency: the exporter and the simulator together.
+func BenchmarkCollect(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := benchmarkSystem(b, n)
+			c := s.exporter.cache.collector
+			b.ReportAllocs()
+			for b.Loop() {
+				c.collect(b.Context(), s.exporter.cache.latest(), time.Now())
 			}
-			ch <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, s.value, values...)
-		}
+		})
+	}
+}
+
+// The text of a snapshot, not compressed.
+func BenchmarkRender(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			snapshot := benchmarkSystem(b, n).exporter.cache.latest()
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := newSampleWriter(io.Discard, false, snapshot.cutoffs).writeSnapshot(snapshot); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// The first scrape of a snapshot in gzip.
+func BenchmarkCompress(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			snapshot := benchmarkSystem(b, n).exporter.cache.latest()
+			b.ReportAllocs()
+			for b.Loop() {
+				r := snapshot.asOf(snapshot.cutoffs).rendering(encoding{compression: "gzip"})
+				size := 0
+				for _, chunk := range r.text {
+					size += len(chunk)
+				}
+				b.ReportMetric(float64(size), "wire-B")
+			}
+		})
+	}
+}
+
+// A scrape in gzip of a snapshot that has been served before.
+func BenchmarkWarmScrape(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := benchmarkSystem(b, n)
+			handler := s.exporter.Handler()
+			b.ReportAllocs()
+			for b.Loop() {
+				r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+				r.Header.Set("Accept-Encoding", "gzip")
+				handler.ServeHTTP(discardBody{}, r)
+			}
+		})
+	}
+}
+
+// A page of /status.
+func BenchmarkStatus(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			handler := benchmarkSystem(b, n).exporter.Handler()
+			b.ReportAllocs()
+			for b.Loop() {
+				handler.ServeHTTP(discardBody{}, httptest.NewRequest(http.MethodGet, "/status", nil))
+			}
+		})
+	}
+}
+
+// Service discovery from a list that is known.
+func BenchmarkSD(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			handler := benchmarkSystem(b, n).exporter.Handler()
+			b.ReportAllocs()
+			for b.Loop() {
+				handler.ServeHTTP(discardBody{}, httptest.NewRequest(http.MethodGet, "/sd", nil))
+			}
+		})
+	}
+}
+
+// A probe of one subscription from the cache.
+func BenchmarkProbe(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := benchmarkSystem(b, n)
+			handler := s.exporter.Handler()
+			target := s.exporter.cache.latest().subscriptions[n/2].ID
+			b.ReportAllocs()
+			for b.Loop() {
+				handler.ServeHTTP(discardBody{}, httptest.NewRequest(http.MethodGet, "/probe?target="+target, nil))
+			}
+		})
 	}
 }

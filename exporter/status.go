@@ -2,13 +2,12 @@ package exporter
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"html/template"
-	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -28,6 +27,8 @@ var (
 	statusHTML string
 	//go:embed status.css
 	statusCSS string
+	//go:embed landing.html
+	landingHTML string
 
 	statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{
 		"percent": func(ratio float64) string { return fmt.Sprintf("%.1f %%", 100*ratio) },
@@ -35,280 +36,187 @@ var (
 		"age":     age,
 	}).Parse(statusHTML))
 
-	// statusPolicy lets a browser load nothing, run nothing and send nothing: all
-	// that the page needs is its own style.
-	statusPolicy = func() string {
+	landingTemplate = template.Must(template.New("landing").Parse(landingHTML))
+
+	// pagePolicy lets a browser load nothing, run nothing and send nothing: the page needs only
+	// its own style.
+	pagePolicy = func() string {
 		hash := sha256.Sum256([]byte(statusCSS))
 		return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
 			"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	}()
 )
 
-// Setting is a part of the configuration, to show. It must not be secret.
-type Setting struct{ Name, Value string }
-
-// statusRows is how many subscriptions a page shows.
-const statusRows = 100
-
-// The states of a subscription on the status page, worst first.
 const (
-	stateFailing  = "failing"  // the newest collection could not read it
-	stateStale    = "stale"    // nothing has asked for longer than its values are good
-	stateFine     = "fine"     // it could be read, and has a score
-	stateUnscored = "unscored" // Azure does not score it
+	// statusRows is the number of subscriptions on a page.
+	statusRows = 100
+	// maxStatusPages bounds the pages that are rendered at the same time.
+	maxStatusPages = 4
 )
 
-var states = []string{stateFailing, stateStale, stateFine, stateUnscored}
-
-// status is what the status page shows of a snapshot.
-type status struct {
+// statusPage is the content of /status.
+type statusPage struct {
 	Style    template.CSS
 	Version  string
 	Settings []Setting
 
-	Collected bool // there was a collection
-	At, Now   time.Time
-	Duration  time.Duration
-	Traffic   traffic
-	Failure   *statusFailure // of the token or the list of subscriptions, or nil
+	Collected        bool // there was a collection
+	CollectedAt, Now time.Time
+	Duration         time.Duration
+	API              apiStats
+	Failure          *statusFailure // of the token or the list of subscriptions, or nil
 
-	Aggregates []*statusAggregate // of each initiative, the default one first
+	Aggregates []*aggregate // of each initiative, the default one first
 
 	Filters    []statusFilter
 	Rows       []*statusRow
 	Page       int
 	Pages      int
-	Prev, Next string // addresses, empty at the ends
+	Prev, Next string // links, empty at the ends
 
-	One *statusRow // the subscription that is opened, or nil
+	Detail *statusRow // the only subscription of its own page, or nil
 }
 
-// statusAggregate is the score of all subscriptions and connectors in one
-// initiative. Scores of several initiatives are never mixed.
-type statusAggregate struct {
-	Initiative string
-	Scores     int // how many are in it
-
-	weighted, weights float64 // sums
-}
-
-// Score is the weighted mean of the ratios.
-func (a *statusAggregate) Score() float64 { return a.weighted / a.weights }
-
-type statusFailure struct {
-	Reason azure.Reason
-	Text   string
-	Fix    string
-}
-
+// statusFilter is a link to the subscriptions in one state.
 type statusFilter struct {
 	Name, Link string
 	Count      int
 	Selected   bool
 }
 
-type statusRow struct {
-	azure.Subscription
-	Status    string // one of the states
-	Failure   *statusFailure
-	Score     *azure.Score // of Azure itself in the default initiative, rather than in another one; or nil
-	Others    []azure.Score
-	Unhealthy float64 // over all controls of its initiative
-	ReadAt    time.Time
-	Controls  []statusControl // by what they can gain
+// statusFailure is a failure and how to fix it.
+type statusFailure struct {
+	Reason azure.Reason
+	Text   string
+	Fix    string
 }
 
-type statusControl struct {
-	azure.Control
-	Gain float64 // points
+// serveStatus shows the last snapshot to people. It never asks Azure.
+func (h *handlers) serveStatus(w http.ResponseWriter, r *http.Request) {
+	// The server's write timeout ends the wait.
+	if err := h.pages.Acquire(r.Context(), 1); err != nil {
+		return
+	}
+	page, err := newStatusPage(h.cache.latest(), r.URL.Query(), h.cfg.now())
+	var text bytes.Buffer // an error must not become half a page
+	if err == nil {
+		page.Settings = h.cfg.Settings
+		err = statusTemplate.Execute(&text, page)
+	}
+	h.pages.Release(1)
+	h.servePage(w, text.Bytes(), err)
 }
 
-// serveStatus shows the newest snapshot to people. It never asks Azure.
-func (e *Exporter) serveStatus(w http.ResponseWriter, r *http.Request) {
-	page, err := e.status(r.URL.Query(), time.Now())
-	if err != nil {
+// serveLanding serves the page that links to all others.
+func (h *handlers) serveLanding(w http.ResponseWriter, _ *http.Request) {
+	var text bytes.Buffer
+	err := landingTemplate.Execute(&text, &statusPage{Style: template.CSS(statusCSS), Version: version.Info()}) //nolint:gosec // G203: the program's own style
+	h.servePage(w, text.Bytes(), err)
+}
+
+// servePage serves a page, or the error that came instead.
+func (h *handlers) servePage(w http.ResponseWriter, text []byte, err error) {
+	switch {
+	case errors.Is(err, errNoSuchPage):
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
-	}
-	var text bytes.Buffer // an error on the way must not become half a page
-	if err := statusTemplate.Execute(&text, page); err != nil {
-		level.Error(e.logger).Log("msg", "cannot show the status page", "err", err)
-		http.Error(w, "the page could not be made; see the log", http.StatusInternalServerError)
+	case err != nil:
+		level.Error(h.logger).Log("msg", "cannot render a page", "err", err)
+		http.Error(w, "cannot render the page; see the log", http.StatusInternalServerError)
 		return
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", statusPolicy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-store")
-	_, _ = w.Write(text.Bytes()) // whoever asked may be gone
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Security-Policy", pagePolicy)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cache-Control", "no-store")
+	setWriteDeadline(w)
+	_, _ = w.Write(text) // fails only when the client is gone
 }
 
-// status makes the page that the query asks for: ?state= is one of the states,
-// ?page= counts from 1, ?subscription= opens one.
-func (e *Exporter) status(query url.Values, now time.Time) (*status, error) {
-	s := e.snapshot.Load()
-	page := &status{
-		Style: template.CSS(statusCSS), Version: version.Info(), Settings: e.cfg.Settings, //nolint:gosec // G203: the program's own style
-		Collected: !s.at.IsZero(), At: s.at, Now: now, Duration: s.duration.Round(time.Millisecond), Traffic: s.traffic,
+var errNoSuchPage = errors.New("no such page")
+
+// newStatusPage makes the page for a query: ?state= filters by state, ?page= counts from 1,
+// ?subscription= shows one subscription.
+func newStatusPage(s *snapshot, query url.Values, now time.Time) (*statusPage, error) {
+	page := &statusPage{
+		Style: template.CSS(statusCSS), Version: version.Info(), //nolint:gosec // G203: the program's own style
+		Collected: !s.collectedAt.IsZero(), CollectedAt: s.collectedAt, Now: now, Duration: s.duration.Round(time.Millisecond), API: s.api,
 	}
 	if page.Collected {
-		page.Failure = newFailure(s.err, "")
+		page.Failure = newStatusFailure(s.err, "")
 	}
-
-	var rows []*statusRow
-	counts := map[string]int{}
-	aggregates := map[string]*statusAggregate{}
-	for _, sub := range s.subscriptions {
-		row := e.statusRow(sub, now)
-		counts[row.Status]++
-		rows = append(rows, row)
-		for _, score := range row.scores() {
-			a := aggregates[score.Initiative]
-			if a == nil {
-				a = &statusAggregate{Initiative: score.Initiative}
-				aggregates[score.Initiative] = a
-			}
-			weight := cmp.Or(score.Weight, 1) // as Azure counts it
-			a.weighted += weight * score.Ratio
-			a.weights += weight
-			a.Scores++
-		}
-	}
-	page.Aggregates = slices.SortedFunc(maps.Values(aggregates), func(a, b *statusAggregate) int { return defaultFirst(a.Initiative, b.Initiative) })
-
 	if id := query.Get("subscription"); id != "" {
-		for _, row := range rows {
-			if row.ID == strings.ToLower(id) {
-				page.One = row
-				return page, nil
-			}
+		sub := s.find(strings.ToLower(id))
+		if sub == nil {
+			return nil, fmt.Errorf("%w: unknown subscription", errNoSuchPage)
 		}
-		return nil, fmt.Errorf("no such subscription")
+		page.Detail = newStatusRow(s, sub)
+		return page, nil
 	}
-
+	page.Aggregates = aggregates(s)
 	state := query.Get("state")
-	page.Filters = []statusFilter{{"all", "/status", len(rows), state == ""}}
-	for _, name := range states {
-		page.Filters = append(page.Filters, statusFilter{name, "/status?state=" + name, counts[name], state == name})
+	if state != "" && !slices.Contains(states, state) {
+		return nil, fmt.Errorf("%w: unknown state", errNoSuchPage)
 	}
-	if state != "" {
-		if !slices.Contains(states, state) {
-			return nil, fmt.Errorf("no such state")
+	entries := page.filter(s, state)
+	page.paginate(query, state, len(entries))
+	for _, e := range entries[(page.Page-1)*statusRows : min(page.Page*statusRows, len(entries))] {
+		page.Rows = append(page.Rows, newStatusRow(s, e.subscription))
+	}
+	return page, nil
+}
+
+// filter returns the subscriptions in a state, worst first, and sets the links to all states.
+func (p *statusPage) filter(s *snapshot, state string) []statusEntry {
+	counts := map[string]int{}
+	var entries []statusEntry
+	for _, sub := range s.subscriptions {
+		entry := newStatusEntry(s, sub)
+		counts[entry.state]++
+		if state == "" || entry.state == state {
+			entries = append(entries, entry)
 		}
-		rows = slices.DeleteFunc(rows, func(r *statusRow) bool { return r.Status != state })
 	}
-	slices.SortStableFunc(rows, worstFirst)
-	page.Pages = max(1, (len(rows)+statusRows-1)/statusRows)
-	page.Page = 1
+	p.Filters = []statusFilter{{"all", "status", len(s.subscriptions), state == ""}}
+	for _, name := range states {
+		p.Filters = append(p.Filters, statusFilter{name, "status?state=" + name, counts[name], state == name})
+	}
+	slices.SortFunc(entries, worstFirst)
+	return entries
+}
+
+// paginate sets the page that is asked for and its neighbours.
+func (p *statusPage) paginate(query url.Values, state string, entries int) {
+	p.Pages = max(1, (entries+statusRows-1)/statusRows)
+	p.Page = 1
 	if n, err := strconv.Atoi(query.Get("page")); err == nil {
-		page.Page = min(max(1, n), page.Pages)
+		p.Page = min(max(1, n), p.Pages)
 	}
 	link := func(n int) string {
 		values := url.Values{"page": {strconv.Itoa(n)}}
 		if state != "" {
 			values.Set("state", state)
 		}
-		return "/status?" + values.Encode()
+		return "status?" + values.Encode()
 	}
-	if page.Page > 1 {
-		page.Prev = link(page.Page - 1)
+	if p.Page > 1 {
+		p.Prev = link(p.Page - 1)
 	}
-	if page.Page < page.Pages {
-		page.Next = link(page.Page + 1)
+	if p.Page < p.Pages {
+		p.Next = link(p.Page + 1)
 	}
-	page.Rows = rows[(page.Page-1)*statusRows : min(page.Page*statusRows, len(rows))]
-	return page, nil
 }
 
-// defaultFirst orders initiatives.
-func defaultFirst(a, b string) int {
-	switch {
-	case a == b:
-		return 0
-	case a == azure.DefaultInitiative:
-		return -1
-	case b == azure.DefaultInitiative:
-		return 1
-	}
-	return cmp.Compare(a, b)
-}
-
-// statusRow shows of a subscription what its metrics show.
-func (e *Exporter) statusRow(s *subscription, now time.Time) *statusRow {
-	row := &statusRow{Subscription: s.Subscription, Status: stateUnscored, Failure: newFailure(s.err, s.ID)}
-	if s.good != nil {
-		row.ReadAt = s.good.ReadAt
-	}
-	old := s.good != nil && now.Sub(s.confirmed()) > e.cfg.MaxStale
-	switch {
-	case !s.Active():
-		return row
-	case s.err != nil:
-		row.Status = stateFailing
-	case old:
-		row.Status = stateStale
-	case s.good != nil && len(s.good.Scores) > 0:
-		row.Status = stateFine
-	}
-	if s.good == nil || old {
-		return row
-	}
-	scores := slices.Clone(s.good.Scores)
-	slices.SortStableFunc(scores, func(a, b azure.Score) int { return defaultFirst(a.Initiative, b.Initiative) })
-	for _, score := range scores {
-		if row.Score == nil && score.Connector == "" {
-			row.Score = &score
-			continue
-		}
-		row.Others = append(row.Others, score)
-	}
-	for _, c := range s.good.Controls {
-		control := statusControl{Control: c}
-		if c.Points != nil {
-			control.Gain = c.Points.Max - c.Points.Current
-		}
-		if row.Score != nil && c.Initiative == row.Score.Initiative {
-			row.Unhealthy += c.Unhealthy
-		}
-		row.Controls = append(row.Controls, control)
-	}
-	slices.SortStableFunc(row.Controls, func(a, b statusControl) int {
-		return cmp.Or(cmp.Compare(b.Gain, a.Gain), cmp.Compare(b.Unhealthy, a.Unhealthy), cmp.Compare(a.Name, b.Name))
-	})
-	return row
-}
-
-func (r *statusRow) scores() []azure.Score {
-	if r.Score == nil {
-		return r.Others
-	}
-	return append([]azure.Score{*r.Score}, r.Others...)
-}
-
-func worstFirst(a, b *statusRow) int {
-	ratio := func(r *statusRow) float64 {
-		if r.Score == nil {
-			return 2 // after every score
-		}
-		return r.Score.Ratio
-	}
-	return cmp.Or(
-		cmp.Compare(slices.Index(states, a.Status), slices.Index(states, b.Status)),
-		cmp.Compare(ratio(a), ratio(b)), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID),
-	)
-}
-
-func newFailure(err error, subscriptionID string) *statusFailure {
+func newStatusFailure(err error, subscriptionID string) *statusFailure {
 	if err == nil {
 		return nil
 	}
-	reason := azure.ReasonOf(err)
-	return &statusFailure{Reason: reason, Text: err.Error(), Fix: azure.Hint(err, subscriptionID, azure.Identity{})}
+	return &statusFailure{Reason: azure.ReasonOf(err), Text: err.Error(), Fix: azure.Hint(err, subscriptionID, azure.Identity{})}
 }
 
-// age says how long ago something was, in one unit.
+// age is the time since then, in one unit.
 func age(now, then time.Time) string {
 	switch d := now.Sub(then); {
 	case then.IsZero():

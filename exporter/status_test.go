@@ -20,7 +20,7 @@ import (
 // open returns a page and what came with it.
 func (s *system) open(t testing.TB, address string) (status int, header http.Header, body string) {
 	t.Helper()
-	resp, err := s.server.Client().Get(s.server.URL + address)
+	resp, err := s.web.Client().Get(s.web.URL + address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,6 +30,11 @@ func (s *system) open(t testing.TB, address string) (status int, header http.Hea
 		t.Fatal(err)
 	}
 	return resp.StatusCode, resp.Header, string(text)
+}
+
+// page is the content of the first page.
+func (s *system) page() (*statusPage, error) {
+	return newStatusPage(s.exporter.cache.latest(), url.Values{}, time.Now())
 }
 
 var (
@@ -53,13 +58,13 @@ func words(page string) string {
 	return blanks.ReplaceAllString(html.UnescapeString(anyTag.ReplaceAllString(page, " ")), " ")
 }
 
-func TestStatus(t *testing.T) {
+func TestStatus_Demo(t *testing.T) {
 	t.Parallel()
-	cfg := defaults()
+	cfg := DefaultConfig()
 	cfg.Settings = []Setting{{"cache.ttl", "0s"}}
 	s := start(t, simulator.Demo(), cfg, azure.Config{})
 
-	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), "Nothing has been collected yet") || strings.Contains(page, "alarm\"") {
+	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), "No collection has finished yet") || strings.Contains(page, "alarm\"") {
 		t.Errorf("before the first collection:\n%s", words(page))
 	}
 	if asked := s.Requests(); len(asked) != 0 {
@@ -82,9 +87,9 @@ func TestStatus(t *testing.T) {
 	}
 	text := words(page)
 	for _, want := range []string{
-		"all 9 failing 1 stale 0 fine 6 unscored 2", "the weighted mean of 6 scores", "none throttled", "calls to Azure",
+		"all 9 failing 1 stale 0 fine 6 unscored 2", "the weighted mean of 6 scores", "none throttled", "requests to Azure",
 		"Contoso Secure Score Sample 20ff7fc3-e762-44dd-bd96-b71116dcdc23 67.3 % 67.3 % 37 of 55 45",
-		"failing : forbidden what helps", "HTTP 403 AuthorizationFailed az role assignment create --role Reader --assignee-object-id OBJECT_ID --scope /subscriptions/" + simulator.DemoForbiddenID,
+		"failing : forbidden how to fix", "HTTP 403 AuthorizationFailed az role assignment create --role Reader --assignee-object-id OBJECT_ID --scope /subscriptions/" + simulator.DemoForbiddenID,
 		"unscored : Disabled", "--cache.ttl 0s",
 	} {
 		if !strings.Contains(text, want) {
@@ -110,7 +115,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("the controls are not in the order of what they can gain: %q", controls)
 	}
 	if _, _, page := s.open(t, "/status?subscription="+simulator.DemoForbiddenID); !strings.Contains(words(page), "az role assignment create") {
-		t.Errorf("a failing subscription without what helps:\n%s", words(page))
+		t.Errorf("a failing subscription without how to fix:\n%s", words(page))
 	}
 
 	for _, address := range []string{"/status?state=bad", "/status?subscription=bad", "/status/more"} {
@@ -121,17 +126,17 @@ func TestStatus(t *testing.T) {
 	if after := s.Requests(); !maps.Equal(before, after) {
 		t.Errorf("the pages made the exporter ask Azure: %v became %v", before, after)
 	}
-	if _, _, page := s.open(t, "/"); !strings.Contains(page, `href="/status"`) {
+	if _, _, page := s.open(t, "/"); !strings.Contains(page, `href="status"`) {
 		t.Error("the landing page has no link to /status")
 	}
 }
 
-func TestStatusWithoutSubscriptions(t *testing.T) {
+func TestStatus_NoSubscriptions(t *testing.T) {
 	t.Parallel()
-	s := start(t, simulator.Generate(0, 0), defaults(), azure.Config{})
+	s := start(t, simulator.Generate(0, 0), DefaultConfig(), azure.Config{})
 	s.scrape(t, "")
 	_, _, page := s.open(t, "/status")
-	for _, want := range []string{"The exporter knows no subscription.", "forbidden : list subscriptions: the identity sees no subscription"} {
+	for _, want := range []string{"The exporter knows of no subscriptions.", "forbidden : list subscriptions: the identity sees no subscription"} {
 		if !strings.Contains(words(page), want) {
 			t.Errorf("no %q in\n%s", want, words(page))
 		}
@@ -139,40 +144,34 @@ func TestStatusWithoutSubscriptions(t *testing.T) {
 }
 
 // A subscription without controls says why, and never for the wrong reason.
-func TestStatusWithoutControls(t *testing.T) {
+func TestStatus_NoControls(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(3, 2)
 	tenant.Subscriptions[1].NoScore = true
 	tenant.Subscriptions[2].State = "Disabled"
-	s := start(t, tenant, defaults(), azure.Config{})
+	s := start(t, tenant, DefaultConfig(), azure.Config{})
 	s.SetFault(tenant.Subscriptions[0].ID, simulator.OnControls(simulator.EmptyList()))
 	s.scrape(t, "")
-	const stale, unread, unscored, none = "Nothing has asked Azure", "is not read", "Azure does not score it", "no controls"
+	const stale, inactive, unscored, none = "older than --cache.max-stale", "is not collected", "Azure does not score it", "reports no controls"
 	for i, test := range []struct {
 		subscription int
 		later        time.Duration
 		want         string
-	}{{0, 0, none}, {0, 2 * time.Hour, stale}, {1, 0, unscored}, {2, 0, unread}} {
-		page, err := s.exporter.status(url.Values{"subscription": {tenant.Subscriptions[test.subscription].ID}}, time.Now().Add(test.later))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var text bytes.Buffer
-		if err := statusTemplate.Execute(&text, page); err != nil {
-			t.Fatal(err)
-		}
-		for _, reason := range []string{stale, unread, unscored, none} {
-			if strings.Contains(text.String(), reason) != (reason == test.want) {
-				t.Errorf("%d: %q is there or not, want %q:\n%s", i, reason, test.want, words(text.String()))
+	}{{0, 0, none}, {1, 0, unscored}, {2, 0, inactive}, {0, 2 * time.Hour, stale}} {
+		s.advance(test.later)
+		_, _, page := s.open(t, "/status?subscription="+tenant.Subscriptions[test.subscription].ID)
+		for _, reason := range []string{stale, inactive, unscored, none} {
+			if strings.Contains(page, reason) != (reason == test.want) {
+				t.Errorf("%d: %q is there or not, want %q:\n%s", i, reason, test.want, words(page))
 			}
 		}
 	}
 }
 
-// What helps against a group that may not be read is a role on the group.
-func TestStatusOfAGroup(t *testing.T) {
+// How to fix against a group that may not be read is a role on the group.
+func TestStatus_ManagementGroupForbidden(t *testing.T) {
 	t.Parallel()
-	s := start(t, simulator.Generate(1, 1), defaults(), azure.Config{ManagementGroups: []string{"nope"}})
+	s := start(t, simulator.Generate(1, 1), DefaultConfig(), azure.Config{ManagementGroups: []string{"nope"}})
 	s.scrape(t, "")
 	_, _, page := s.open(t, "/status")
 	if want := "--assignee-object-id OBJECT_ID --scope /providers/Microsoft.Management/managementGroups/nope "; !strings.Contains(words(page), want) {
@@ -181,12 +180,12 @@ func TestStatusOfAGroup(t *testing.T) {
 }
 
 // A score of another initiative is another measure: it has an aggregate of its own and does not stand for the subscription.
-func TestStatusInitiatives(t *testing.T) {
+func TestStatus_Initiatives(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(2, 3)
-	s := start(t, tenant, defaults(), azure.Config{})
+	s := start(t, tenant, DefaultConfig(), azure.Config{})
 	s.scrape(t, "")
-	before, err := s.exporter.status(url.Values{}, time.Now())
+	before, err := s.page()
 	if err != nil || len(before.Aggregates) != 1 || before.Aggregates[0].Scores != 2 {
 		t.Fatalf("%+v, %v", before.Aggregates, err)
 	}
@@ -201,7 +200,7 @@ func TestStatusInitiatives(t *testing.T) {
 		s.SetFault(sub.ID, second)
 	}
 	s.scrape(t, "")
-	page, err := s.exporter.status(url.Values{}, time.Now())
+	page, err := s.page()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +209,7 @@ func TestStatusInitiatives(t *testing.T) {
 			t.Errorf("%s has %+v, %g unhealthy and %d others, but had %+v and %g", row.Name, row.Score, row.Unhealthy, len(row.Others), was.Score, was.Unhealthy)
 		}
 	}
-	if len(page.Aggregates) != 2 || page.Aggregates[0].Score() != before.Aggregates[0].Score() {
+	if len(page.Aggregates) != 2 || page.Aggregates[0].Ratio() != before.Aggregates[0].Ratio() {
 		t.Fatalf("the aggregates are %+v, and were %+v", page.Aggregates, before.Aggregates)
 	}
 	text := ""
@@ -230,55 +229,56 @@ func TestStatusInitiatives(t *testing.T) {
 
 // Values that nobody has asked for in a long time are not called fine, and trouble
 // with the credential is told once, for all.
-func TestStatusTrouble(t *testing.T) {
+func TestStatus_StaleAndFailing(t *testing.T) {
 	t.Parallel()
-	s := start(t, simulator.Generate(2, 2), defaults(), azure.Config{})
+	s := start(t, simulator.Generate(2, 2), DefaultConfig(), azure.Config{})
 	s.scrape(t, "")
-	page, err := s.exporter.status(url.Values{}, time.Now().Add(2*time.Hour))
+	s.advance(2 * time.Hour)
+	page, err := s.page()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range page.Rows {
-		if row.Status != stateStale || row.Score != nil {
-			t.Errorf("two hours later %s is %s, score %v", row.Name, row.Status, row.Score)
+		if row.State != stateStale || row.Score != nil {
+			t.Errorf("two hours later %s is %s, score %v", row.Name, row.State, row.Score)
 		}
 	}
 
-	s = start(t, simulator.Generate(2, 2), defaults(), azure.Config{})
+	s = start(t, simulator.Generate(2, 2), DefaultConfig(), azure.Config{})
 	s.SetTokenFault(simulator.ExpiredSecret())
 	s.scrape(t, "")
 	_, _, text := s.open(t, "/status")
-	if !strings.Contains(words(text), "authentication : get token: the token endpoint answered HTTP 401 AADSTS7000222 What helps: renew the credential") {
+	if !strings.Contains(words(text), "authentication : get token: the token endpoint answered HTTP 401 AADSTS7000222 How to fix: renew the credential") {
 		t.Errorf("no word of the expired secret:\n%s", words(text))
 	}
 }
 
 // Throttled calls are told of.
-func TestStatusThrottled(t *testing.T) {
+func TestStatus_Throttled(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(1, 2)
-	s := start(t, tenant, defaults(), azure.Config{})
+	s := start(t, tenant, DefaultConfig(), azure.Config{})
 	s.SetFault(tenant.Subscriptions[0].ID, simulator.OnScores(simulator.Throttle(1, 0)))
 	s.scrape(t, "")
-	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), " calls to Azure, 1 of them throttled") {
+	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), " requests to Azure, 1 of them throttled") {
 		t.Errorf("no word of throttling:\n%s", words(page))
 	}
 	s.scrape(t, "")
-	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), "2 calls to Azure, none throttled") {
+	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), "2 requests to Azure, none throttled") {
 		t.Errorf("the newest collection had other calls:\n%s", words(page))
 	}
 }
 
 // A thousand subscriptions come in pages.
-func TestStatusPages(t *testing.T) {
+func TestStatus_Pages(t *testing.T) {
 	t.Parallel()
-	s := start(t, simulator.Generate(250, 5), defaults(), azure.Config{})
+	s := start(t, simulator.Generate(250, 5), DefaultConfig(), azure.Config{})
 	s.scrape(t, "")
 	seen := map[string]bool{}
-	address := "/status?state=fine"
+	address := "status?state=fine"
 	next := regexp.MustCompile(`<a href="([^"]*)" rel="next">`)
 	for pages := 1; ; pages++ {
-		_, _, page := s.open(t, address)
+		_, _, page := s.open(t, "/"+address)
 		for _, name := range rows(page) {
 			if seen[name] {
 				t.Errorf("%s is on two pages", name)
@@ -308,13 +308,13 @@ func TestStatusPages(t *testing.T) {
 }
 
 // Names are data, and a browser would run nothing of them.
-func TestStatusIsSafe(t *testing.T) {
+func TestStatus_EscapesNames(t *testing.T) {
 	t.Parallel()
 	const name = `<script>alert(1)</script>"'&`
 	tenant := simulator.Generate(1, 1)
 	tenant.Subscriptions[0].Name = name
 	tenant.Subscriptions[0].Controls[0].DisplayName = `</style><img src=x onerror=alert(2)>`
-	s := start(t, tenant, defaults(), azure.Config{})
+	s := start(t, tenant, DefaultConfig(), azure.Config{})
 	s.scrape(t, "")
 	for _, address := range []string{"/status", "/status?subscription=" + tenant.Subscriptions[0].ID} {
 		_, header, page := s.open(t, address)

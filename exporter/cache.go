@@ -1,0 +1,195 @@
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+)
+
+// cache holds the last snapshot and runs collections, one at a time: overlapping scrapes share
+// one (singleflight). With a TTL it serves stale while it revalidates.
+type cache struct {
+	collector *collector
+	ttl       time.Duration
+	maxStale  time.Duration
+	timeout   time.Duration // of a collection that no scrape waits for
+	logger    log.Logger
+	now       func() time.Time
+
+	ctx        context.Context // of all collections; ends with cancel
+	cancel     context.CancelFunc
+	background sync.WaitGroup
+
+	published atomic.Pointer[snapshot]
+	mu        sync.Mutex
+	running   *collection
+}
+
+// collection is a running collection. It belongs to the cache and not to the scrape that
+// started it: a client that disconnects does not end it for the others.
+type collection struct {
+	startedAt time.Time
+	deadline  time.Time
+	done      chan struct{} // closed when the snapshot is published
+}
+
+func newCache(c *collector, cfg Config) *cache {
+	ctx, cancel := context.WithCancel(context.Background())
+	cache := &cache{
+		collector: c, ttl: cfg.CacheTTL, maxStale: cfg.MaxStale, timeout: cfg.ScrapeTimeout,
+		logger: cfg.Logger, now: cfg.now, ctx: ctx, cancel: cancel,
+	}
+	cache.published.Store(&snapshot{err: errors.New("no collection has finished yet"), cutoffs: cache.cutoffs(), families: families})
+	return cache
+}
+
+// get returns the snapshot to serve. A fresh one is returned as is; a stale one is returned
+// while a refresh runs in the background; otherwise get waits for the shared collection or ctx.
+func (c *cache) get(ctx context.Context) *snapshot {
+	latest := c.latest()
+	validSince := c.now().Add(-c.ttl)
+	if c.isFresh(latest, validSince) {
+		return latest
+	}
+	if c.canServeStale(latest) {
+		c.startOrJoin(time.Now().Add(c.timeout), validSince)
+		return latest
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(c.timeout)
+	}
+	collectBy := c.collectionDeadline(deadline)
+	for {
+		run := c.startOrJoin(collectBy, validSince)
+		if run == nil { // shutting down
+			return c.latest()
+		}
+		c.wait(ctx, run)
+		latest = c.latest()
+		// An impatient scrape gave the collection less time than this one has: the
+		// subscriptions that it cut off get the rest.
+		if ctx.Err() != nil || !run.deadline.Before(collectBy) || !latest.cutShort() {
+			return latest
+		}
+		validSince = run.startedAt
+	}
+}
+
+// isFresh says whether the snapshot can be served without a collection.
+func (c *cache) isFresh(s *snapshot, validSince time.Time) bool {
+	return s.err == nil && s.collectedAt.After(validSince) && !s.needsRefresh(validSince)
+}
+
+// canServeStale says whether a scrape is served at once, and the refresh left to the background.
+func (c *cache) canServeStale(s *snapshot) bool {
+	return c.ttl > 0 && !s.collectedAt.Before(c.now().Add(-c.ttl-c.maxStale)) && (s.err == nil || len(s.subscriptions) > 0)
+}
+
+// collectionDeadline returns when a collection for a scrape with this deadline must end: the
+// answer still has to be rendered, which takes twice as long on a busy machine.
+func (c *cache) collectionDeadline(scrape time.Time) time.Time {
+	latest := c.published.Load()
+	if latest.listTimedOut() && c.ttl > 0 {
+		return time.Now().Add(c.timeout) // a list slower than a scrape would never be complete
+	}
+	reserve := 2 * latest.renderTime()
+	return scrape.Add(-min(reserve, time.Until(scrape)/2))
+}
+
+// startOrJoin returns the running collection. When there is none it starts one, which reads the
+// subscriptions last read before validSince. It returns nil when the exporter is shutting down.
+func (c *cache) startOrJoin(deadline, validSince time.Time) *collection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running != nil {
+		return c.running
+	}
+	if c.ctx.Err() != nil {
+		return nil
+	}
+	run := &collection{startedAt: c.now(), deadline: deadline, done: make(chan struct{})}
+	c.running = run
+	c.background.Go(func() { c.run(run, validSince) })
+	return run
+}
+
+// run makes one collection and publishes its snapshot.
+func (c *cache) run(run *collection, validSince time.Time) {
+	defer func() {
+		// One bad answer must not end the process: the last snapshot stays, and the next scrape
+		// collects again.
+		if p := recover(); p != nil {
+			c.collector.metrics.panics.Inc()
+			level.Error(c.logger).Log("msg", "collection panicked", "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+		c.mu.Lock()
+		c.running = nil
+		c.mu.Unlock()
+		close(run.done)
+	}()
+	ctx, cancel := context.WithDeadline(c.ctx, run.deadline)
+	defer cancel()
+	next := c.collector.collect(ctx, c.published.Load(), validSince)
+	next.cutoffs = c.cutoffs()
+	c.published.Store(next)
+}
+
+// settleTime is how long a scrape waits beyond its deadline for a collection that ends at the same
+// moment, by the deadline or the shutdown.
+const settleTime = 2 * time.Second
+
+// wait returns when the collection is done or ctx ends.
+func (c *cache) wait(ctx context.Context, run *collection) {
+	select {
+	case <-run.done:
+		return
+	case <-ctx.Done():
+	}
+	deadline, _ := ctx.Deadline()
+	endsNow := c.ctx.Err() != nil || errors.Is(ctx.Err(), context.DeadlineExceeded) && !run.deadline.After(deadline)
+	if !endsNow {
+		return
+	}
+	select {
+	case <-run.done:
+	case <-time.After(settleTime):
+	}
+}
+
+// latest returns the last snapshot, without the values that are too old to be served by now.
+func (c *cache) latest() *snapshot {
+	latest := c.published.Load()
+	now := c.cutoffs()
+	if !latest.expires(now) {
+		return latest
+	}
+	aged := latest.asOf(now)
+	if !c.published.CompareAndSwap(latest, aged) {
+		return c.published.Load()
+	}
+	return aged
+}
+
+// cutoffs returns how old values can be now. A failing subscription's last good values are
+// served for maxStale. Those of a healthy one hold until the next collection, which is due
+// after the TTL; without any collection they expire, too.
+func (c *cache) cutoffs() cutoffs {
+	failing := c.now().Add(-c.maxStale)
+	return cutoffs{failing: failing, healthy: failing.Add(-c.ttl - c.timeout)}
+}
+
+// close cancels the running collection, prevents others, and waits.
+func (c *cache) close() {
+	c.mu.Lock()
+	c.cancel()
+	c.mu.Unlock()
+	c.background.Wait()
+}

@@ -1,0 +1,122 @@
+package exporter
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	// maxProbes bounds the probes in flight, those that wait for their turn included.
+	maxProbes = 1000
+	// writeTimeout is how long a client can take to read an answer. It ends slow readers, which
+	// hold a connection but no slot.
+	writeTimeout = 30 * time.Second
+)
+
+// handlers serve HTTP from the cache. They never ask Azure themselves, except live probes and
+// service discovery.
+type handlers struct {
+	cfg       Config
+	cache     *cache
+	collector *collector
+	logger    log.Logger
+	mux       *http.ServeMux
+
+	scrapes   *slots
+	probes    *slots
+	pages     *semaphore.Weighted // status pages that are rendered at the same time
+	liveReads *liveReads
+}
+
+func newHandlers(c *cache, cfg Config) *handlers {
+	h := &handlers{
+		cfg: cfg, cache: c, collector: c.collector, logger: cfg.Logger, mux: http.NewServeMux(),
+		scrapes:   newSlots(cfg.MaxRequests),
+		probes:    newSlots(maxProbes),
+		pages:     semaphore.NewWeighted(maxStatusPages),
+		liveReads: newLiveReads(c),
+	}
+	metrics := promhttp.InstrumentMetricHandler(c.collector.metrics.registry, http.HandlerFunc(h.serveMetrics))
+	h.mux.Handle("GET /metrics", h.withScrapeDeadline(metrics.ServeHTTP))
+	h.mux.Handle("GET /probe", h.withScrapeDeadline(h.serveProbe))
+	h.mux.Handle("GET /sd", h.withScrapeDeadline(h.serveSD))
+	h.mux.HandleFunc("GET /status", h.serveStatus)
+	h.mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "healthy") })
+	h.mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
+		if h.scrapes.closed() {
+			http.Error(w, "shutting down", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	h.mux.HandleFunc("GET /{$}", h.serveLanding)
+	return h
+}
+
+// serveMetrics serves the snapshot and the exporter's own metrics.
+func (h *handlers) serveMetrics(w http.ResponseWriter, r *http.Request) {
+	if !h.scrapes.acquire() {
+		http.Error(w, "too many scrapes in flight, or shutting down", http.StatusServiceUnavailable)
+		return
+	}
+	// A slow reader keeps no slot: it is freed before the answer is written.
+	var answer *exposition
+	func() {
+		defer h.scrapes.release()
+		answer = newExposition(h.cache.get(r.Context()), r)
+		answer.prepare()
+	}()
+	setWriteDeadline(w)
+	if err := answer.serve(w, h.collector.metrics.registry); err != nil {
+		level.Debug(h.logger).Log("msg", "cannot serve metrics", "err", err)
+	}
+}
+
+// setWriteDeadline limits how long the client can take to read the answer.
+func setWriteDeadline(w http.ResponseWriter) {
+	// A ResponseWriter without deadlines has the server's own.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+}
+
+// withScrapeDeadline gives a request the deadline that Prometheus sets, and ends it when the
+// exporter shuts down.
+func (h *handlers) withScrapeDeadline(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), h.timeout(r))
+		defer cancel()
+		stop := context.AfterFunc(h.cache.ctx, cancel)
+		defer stop()
+		next(w, r.WithContext(ctx))
+	})
+}
+
+// timeout returns how long a scrape can take: Prometheus' own timeout less the offset, and
+// --scrape.timeout as the maximum.
+func (h *handlers) timeout(r *http.Request) time.Duration {
+	seconds, err := strconv.ParseFloat(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds"), 64)
+	longest := h.cfg.ScrapeTimeout + h.cfg.TimeoutOffset
+	if err != nil || math.IsNaN(seconds) || seconds <= 0 || seconds >= longest.Seconds() {
+		return h.cfg.ScrapeTimeout
+	}
+	timeout := time.Duration(seconds * float64(time.Second))
+	return max(timeout-h.cfg.TimeoutOffset, timeout/2) // a timeout shorter than the offset is halved
+}
+
+// drain refuses new requests and waits for those in flight.
+func (h *handlers) drain(ctx context.Context) error {
+	h.scrapes.close()
+	h.probes.close()
+	if err := h.scrapes.wait(ctx); err != nil {
+		return err
+	}
+	return h.probes.wait(ctx)
+}

@@ -1,0 +1,80 @@
+package exporter
+
+import (
+	"cmp"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
+)
+
+func TestHandler_ScrapeDeadline(t *testing.T) {
+	h := start(t, simulator.Generate(1, 1), DefaultConfig(), azure.Config{}).exporter.handlers
+	for header, want := range map[string]time.Duration{
+		"": 60 * time.Second, "10": 9500 * time.Millisecond, "9.5": 9 * time.Second, "60": 59500 * time.Millisecond, "120": 60 * time.Second,
+		"0.5": 250 * time.Millisecond, "0.4": 200 * time.Millisecond, "0.8": 400 * time.Millisecond, "0": 60 * time.Second, "-1": 60 * time.Second,
+		"NaN": 60 * time.Second, "+Inf": 60 * time.Second, "1e300": 60 * time.Second, "ten": 60 * time.Second,
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		r.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", header)
+		if got := h.timeout(r); got != want {
+			t.Errorf("header %q: %s, want %s", header, got, want)
+		}
+	}
+}
+
+func TestHandler_Endpoints(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.MaxRequests = 1
+	tenant := simulator.Generate(1, 1)
+	s := start(t, tenant, cfg, azure.Config{})
+	get := func(path, encoding string) (int, http.Header, string) {
+		if encoding == "openmetrics" {
+			return s.get(t, path, "Accept", openMetrics)
+		}
+		return s.get(t, path, "Accept-Encoding", cmp.Or(encoding, "identity"))
+	}
+	for path, want := range map[string]string{"/-/healthy": "healthy\n", "/-/ready": "ready\n", "/": `"metrics"`} {
+		if status, _, body := get(path, ""); status != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %q", path, status, body)
+		}
+	}
+	if status, _, _ := get("/nothing", ""); status != http.StatusNotFound {
+		t.Errorf("/nothing: %d", status)
+	}
+	if total := len(s.Requests()); total != 0 {
+		t.Errorf("Azure was called before a scrape: %v", s.Requests())
+	}
+	for _, encoding := range []string{"gzip", "zstd"} {
+		if _, header, _ := get("/metrics", encoding); header.Get("Content-Encoding") != encoding {
+			t.Errorf("asked for %s, got %q", encoding, header.Get("Content-Encoding"))
+		}
+	}
+	if _, header, body := get("/metrics", "openmetrics"); !strings.HasPrefix(header.Get("Content-Type"), "application/openmetrics-text") || !strings.HasSuffix(body, "# EOF\n") {
+		t.Errorf("no OpenMetrics: %q", header.Get("Content-Type"))
+	}
+
+	// One scrape is allowed in flight; the next is refused, and so is any while draining.
+	s.SetFault(tenant.Subscriptions[0].ID, simulator.Hang())
+	s.ResetRequests()
+	scrape := make(chan struct{})
+	go func() { defer close(scrape); s.scrape(t, "3") }()
+	waitFor(t, func() bool { return s.Requests()[simulator.RouteSecureScores] == 1 })
+	if status, _, _ := get("/metrics", ""); status != http.StatusServiceUnavailable {
+		t.Errorf("a second scrape: %d", status)
+	}
+	drained := make(chan error, 1)
+	go func() { drained <- s.exporter.Shutdown(t.Context()) }()
+	waitFor(t, func() bool { status, _, _ := get("/-/ready", ""); return status == http.StatusServiceUnavailable })
+	if status, _, _ := get("/-/healthy", ""); status != http.StatusOK {
+		t.Errorf("/-/healthy while draining: %d", status)
+	}
+	<-scrape
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}

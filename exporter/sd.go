@@ -1,0 +1,46 @@
+package exporter
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
+)
+
+// targetGroup is an element of Prometheus' HTTP service discovery.
+type targetGroup struct {
+	Targets []string          `json:"targets"`
+	Labels  map[string]string `json:"labels"`
+}
+
+// serveSD serves Prometheus' HTTP service discovery: each subscription is a target, whose address
+// is its ID, to be relabelled into /probe?target=ID.
+func (h *handlers) serveSD(w http.ResponseWriter, r *http.Request) {
+	if !h.probes.acquire() {
+		http.Error(w, "too many probes in flight, or shutting down", http.StatusServiceUnavailable)
+		return
+	}
+	defer h.probes.release()
+	err := h.collector.subscriptions.refresh(r.Context())
+	listed, listedAt := h.collector.subscriptions.list()
+	if err != nil && len(listed) == 0 { // Prometheus keeps its targets when it gets an error
+		http.Error(w, "the list of subscriptions is not available: "+string(azure.ReasonOf(err)), http.StatusServiceUnavailable)
+		return
+	}
+	groups := make([]targetGroup, len(listed))
+	for i, s := range listed {
+		groups[i] = targetGroup{[]string{s.ID}, map[string]string{
+			"__meta_azure_secure_score_subscription_id":    s.ID,
+			"__meta_azure_secure_score_subscription_name":  s.Name,
+			"__meta_azure_secure_score_subscription_state": s.State,
+			"__meta_azure_secure_score_tenant_id":          s.TenantID,
+		}}
+	}
+	validFor := max(0, h.cfg.DiscoveryInterval-h.cfg.now().Sub(listedAt))
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprintf("max-age=%d", int(validFor/time.Second)))
+	setWriteDeadline(w)
+	_ = json.NewEncoder(w).Encode(groups) // fails only when the client is gone
+}

@@ -1,0 +1,127 @@
+package exporter
+
+import (
+	"slices"
+	"time"
+	"unique"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
+)
+
+// subscription is what the collections so far have learned about a subscription. It is
+// immutable once its snapshot is published.
+type subscription struct {
+	azure.Subscription
+	lastGood *values // of the last collection that could read it, or nil
+	err      error   // why the last collection could not read it, or nil
+	// lastPolled is when it was last read, or had time enough to be read; zero if never.
+	lastPolled time.Time
+}
+
+// values are the scores and controls of a subscription, small enough to keep for thousands of
+// them: what is the same in many subscriptions is shared.
+type values struct {
+	scores     []score
+	controls   []control
+	readAt     time.Time // when Azure answered
+	validAsOf  time.Time // when a collection last took them for Azure's current values
+	duplicates int       // scores and controls that were dropped because their labels were taken
+}
+
+// score is an [azure.Score].
+type score struct {
+	key unique.Handle[scoreKey]
+	azure.Points
+	ratio, weight float64
+}
+
+// control is an [azure.Control].
+type control struct {
+	key unique.Handle[controlKey]
+	azure.Points
+	hasPoints                                 bool
+	weight, healthy, unhealthy, notApplicable float64
+}
+
+// scoreKey identifies a score of a subscription.
+type scoreKey struct{ environment, connector, initiative string }
+
+// controlKey identifies a control of a score. The name is a label, too.
+type controlKey struct {
+	scoreKey
+	id, name string
+}
+
+// record takes over the result of a collection that ended at now.
+func (s *subscription) record(r azure.Result, now time.Time) {
+	s.err = r.Err
+	if r.Err == nil {
+		s.lastGood = newValues(r)
+		s.lastGood.validAsOf = now
+	}
+}
+
+// newValues drops all but the first of two scores or controls with the same labels: a second
+// series with these labels would fail the scrape for all.
+func newValues(r azure.Result) *values {
+	v := &values{readAt: r.ReadAt, scores: make([]score, 0, len(r.Scores)), controls: make([]control, 0, len(r.Controls))}
+	scores := map[scoreKey]bool{}
+	for _, s := range r.Scores {
+		key := scoreKey{s.Environment, s.Connector, s.Initiative}
+		if scores[key] {
+			v.duplicates++
+			continue
+		}
+		scores[key] = true
+		v.scores = append(v.scores, score{key: unique.Make(key), Points: s.Points, ratio: s.Ratio, weight: s.Weight})
+	}
+	controls := make(map[controlKey]bool, len(r.Controls))
+	for _, c := range r.Controls {
+		key := controlKey{scoreKey{c.Environment, c.Connector, c.Initiative}, c.ID, ""}
+		if controls[key] { // whatever its name
+			v.duplicates++
+			continue
+		}
+		controls[key] = true
+		key.name = c.Name
+		next := control{key: unique.Make(key), weight: c.Weight, healthy: c.Healthy, unhealthy: c.Unhealthy, notApplicable: c.NotApplicable}
+		if c.Points != nil {
+			next.Points, next.hasPoints = *c.Points, true
+		}
+		v.controls = append(v.controls, next)
+	}
+	v.scores, v.controls = slices.Clip(v.scores), slices.Clip(v.controls)
+	return v
+}
+
+// needsRefresh says whether a collection has to read the subscription, given that what was read
+// since then is still good. A failure that can pass is retried at once.
+func (s *subscription) needsRefresh(validSince time.Time) bool {
+	return s.Active() && (isTransient(azure.ReasonOf(s.err)) || !s.lastPolled.After(validSince))
+}
+
+// isTransient says whether the next request can succeed without any change by an operator.
+func isTransient(reason azure.Reason) bool {
+	switch reason {
+	case azure.ReasonTimeout, azure.ReasonThrottled, azure.ReasonServerError, azure.ReasonNetwork, azure.ReasonCanceled:
+		return true
+	}
+	return false
+}
+
+// mergeSubscriptions carries what is known of the subscriptions over to a new list of them.
+func mergeSubscriptions(listed []azure.Subscription, known []*subscription) []*subscription {
+	byID := make(map[string]*subscription, len(known))
+	for _, s := range known {
+		byID[s.ID] = s
+	}
+	merged := make([]*subscription, len(listed))
+	for i, s := range listed {
+		merged[i] = &subscription{Subscription: s}
+		if last := byID[s.ID]; last != nil && s.Active() {
+			*merged[i] = *last
+			merged[i].Subscription = s
+		}
+	}
+	return merged
+}

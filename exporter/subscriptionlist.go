@@ -1,0 +1,174 @@
+package exporter
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
+)
+
+// subscriptionList caches the list of subscriptions.
+type subscriptionList struct {
+	source     Source
+	interval   time.Duration
+	logger     log.Logger
+	now        func() time.Time
+	refreshing *semaphore.Weighted // held by the caller that asks Azure
+
+	mu           sync.Mutex
+	current      []azure.Subscription // of the last refresh that worked, by ID
+	listedAt     time.Time            // when that was; zero before the first
+	shrunk       bool                 // the last list from Azure lacked most subscriptions and was not used
+	triedAt      time.Time            // when the last refresh ended
+	err          error                // of the last refresh
+	loggedReason azure.Reason         // of the failure that the log reported last; empty after a recovery
+}
+
+func newSubscriptionList(source Source, cfg Config) *subscriptionList {
+	return &subscriptionList{
+		source: source, interval: cfg.DiscoveryInterval, logger: cfg.Logger, now: cfg.now,
+		refreshing: semaphore.NewWeighted(1), current: source.Configured(),
+	}
+}
+
+// list returns the last list and when it was made. Before the first one, which has the zero
+// time, it holds what is configured. The caller must not change the list.
+func (l *subscriptionList) list() ([]azure.Subscription, time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.current, l.listedAt
+}
+
+// find returns a subscription of the list.
+func (l *subscriptionList) find(id string) (azure.Subscription, bool) {
+	current, _ := l.list()
+	i := slices.IndexFunc(current, func(s azure.Subscription) bool { return s.ID == id })
+	if i < 0 {
+		return azure.Subscription{}, false
+	}
+	return current[i], true
+}
+
+// refresh makes sure of a token and of the list. An error with [azure.ReasonAuthentication]
+// means that there is no token, or that Azure refused it.
+func (l *subscriptionList) refresh(ctx context.Context) error {
+	err := l.source.Authenticate(ctx)
+	if err == nil {
+		err = l.refreshList(ctx, l.now())
+	}
+	l.logTransition(err)
+	return err
+}
+
+// refreshList makes a new list when the last one is too old. Callers at the same time share one
+// attempt, and its error. When it fails the last list remains, and the next caller tries again.
+func (l *subscriptionList) refreshList(ctx context.Context, calledAt time.Time) error {
+	if fresh, err := l.isFresh(calledAt); fresh {
+		return err
+	}
+	// A list that hangs must leave time for the scores of the subscriptions already known.
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	if err := l.refreshing.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer l.refreshing.Release(1)
+	if fresh, err := l.isFresh(calledAt); fresh {
+		return err
+	}
+
+	listed, err := l.source.Subscriptions(ctx)
+	slices.SortFunc(listed, func(a, b azure.Subscription) int { return cmp.Compare(a.ID, b.ID) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.accept(listed)
+	}
+	// That this caller disconnected or had little time says nothing to the others.
+	if err == nil || ctx.Err() == nil {
+		l.triedAt, l.err = l.now(), err
+	}
+	return err
+}
+
+// isFresh says whether the list needs no refresh: it is young enough, or a refresh has ended
+// since the caller came, with this error.
+func (l *subscriptionList) isFresh(calledAt time.Time) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.triedAt.After(calledAt) {
+		return true, l.err
+	}
+	return !l.listedAt.IsZero() && l.now().Sub(l.listedAt) < l.interval, nil
+}
+
+// accept takes over a list from Azure. One that suddenly lacks more than half of at least three
+// subscriptions is usually partial: the last list serves for one more discovery. The lock is
+// held.
+func (l *subscriptionList) accept(listed []azure.Subscription) {
+	first := l.listedAt.IsZero()
+	l.listedAt = l.now()
+	gone := missing(l.current, listed)
+	if !first && len(l.current) >= 3 && len(gone) > len(l.current)/2 && !l.shrunk {
+		l.shrunk = true
+		level.Warn(l.logger).Log("msg", "most subscriptions are missing from Azure's list; using the last list until the next discovery",
+			"missing", len(gone), "listed", len(listed), "known", len(l.current))
+		return
+	}
+	if !first && len(gone) > 0 {
+		level.Warn(l.logger).Log("msg", "subscriptions are no longer listed", "count", len(gone), "subscription_ids", firstFew(gone))
+	}
+	l.current, l.shrunk = listed, false
+}
+
+// missing returns the IDs in old that are not in list. Both are sorted by ID.
+func missing(old, list []azure.Subscription) []string {
+	var ids []string
+	for _, s := range old {
+		_, found := slices.BinarySearchFunc(list, s.ID, func(s azure.Subscription, id string) int { return strings.Compare(s.ID, id) })
+		if !found {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
+// firstFew joins up to ten IDs for a log line.
+func firstFew(ids []string) string {
+	if len(ids) > 10 {
+		return strings.Join(ids[:10], ",") + ",…"
+	}
+	return strings.Join(ids, ",")
+}
+
+// logTransition logs that there is no token or list, and that they are back: once, not for
+// every caller.
+func (l *subscriptionList) logTransition(err error) {
+	now := azure.ReasonOf(err)
+	if now == azure.ReasonCanceled {
+		return // the caller disconnected
+	}
+	l.mu.Lock()
+	before := l.loggedReason
+	l.loggedReason = now
+	l.mu.Unlock()
+	switch {
+	case now == "" && before != "":
+		level.Info(l.logger).Log("msg", "token and list of subscriptions are available again", "reason", before)
+	case now != before:
+		level.Error(l.logger).Log("msg", "no token or no list of subscriptions", "reason", now, "err", err)
+	case now != "":
+		level.Debug(l.logger).Log("msg", "no token or no list of subscriptions", "reason", now, "err", err)
+	}
+}
