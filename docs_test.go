@@ -1,22 +1,422 @@
-package main
+package main_test
 
 import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
+	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
-
-	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
+	"go.yaml.in/yaml/v2"
 )
 
-// documents are all texts for people, by path.
+// These tests hold the documentation to the program: its flags, commands, metrics and reasons are
+// those that the built binary shows, and links, queries and YAML are well-formed. Shell commands are
+// not run: most of them need Azure, Docker or a cluster.
+
+// planned are the flags and metrics that the documentation describes ahead of the program.
+var planned = []string{
+	"azure.exclude-subscription-id",
+	"azure_secure_score_cache_ttl_seconds",
+	"azure_secure_score_collection_panics_total",
+}
+
+func TestDocs_MatchProgram(t *testing.T) {
+	t.Parallel()
+	p := buildProgram(t)
+
+	t.Run("flags", func(t *testing.T) {
+		documented := map[string]flag{}
+		for _, row := range tableRows(t, "docs/configuration.md", "Flag", "Environment variable", "Default") {
+			name := strings.TrimPrefix(row[0], "--")
+			documented[name] = flag{env: row[1], value: row[2]}
+		}
+		compare(t, "docs/configuration.md", documented, p.flags)
+	})
+
+	t.Run("commands", func(t *testing.T) {
+		documented := map[string]bool{}
+		for _, row := range tableRows(t, "docs/configuration.md", "Command") {
+			documented[row[0]] = true
+		}
+		compare(t, "docs/configuration.md", documented, p.commands)
+	})
+
+	t.Run("metrics", func(t *testing.T) {
+		documented := map[string]string{}
+		for _, row := range tableRows(t, "docs/metrics.md", "Metric", "Type", "Labels") {
+			documented[row[0]] = row[1] + " " + strings.Join(sortedWords(row[2]), " ")
+		}
+		exposed := map[string]string{}
+		for name, metric := range p.metrics {
+			if strings.HasPrefix(name, "azure_secure_score_") {
+				exposed[name] = metric.kind + " " + strings.Join(metric.labels, " ")
+			}
+		}
+		compare(t, "docs/metrics.md", documented, exposed)
+	})
+
+	t.Run("reasons", func(t *testing.T) {
+		var documented []string
+		for _, row := range tableRows(t, "docs/troubleshooting.md", "Reason", "Cause", "How to fix") {
+			documented = append(documented, row[0])
+		}
+		slices.Sort(documented)
+		if want := p.labelValues("azure_secure_score_scrape_failures_total", "reason"); !slices.Equal(documented, want) {
+			t.Errorf("docs/troubleshooting.md has the reasons %q, the program %q", documented, want)
+		}
+	})
+
+	t.Run("operations", func(t *testing.T) {
+		text := readFile(t, "docs/metrics.md")
+		for _, operation := range p.labelValues("azure_secure_score_api_requests_total", "operation") {
+			if !strings.Contains(text, "`"+operation+"`") {
+				t.Errorf("docs/metrics.md lacks the operation %s", operation)
+			}
+		}
+	})
+
+	t.Run("names in text", func(t *testing.T) {
+		flagName := regexp.MustCompile(`--((?:azure|cache|log|scrape|web)\.[a-z]+(?:[.-][a-z]+)*)`)
+		// Not the part of a recording rule or of a service discovery label.
+		metricName := regexp.MustCompile(`(?:^|[^:_a-z])(azure_secure_score_[a-z_]*[a-z])\b`)
+		for path, text := range documents(t) {
+			for _, match := range flagName.FindAllStringSubmatch(text, -1) {
+				if _, ok := p.flags[match[1]]; !ok && !slices.Contains(planned, match[1]) {
+					t.Errorf("%s: there is no flag --%s", path, match[1])
+				}
+			}
+			for _, match := range metricName.FindAllStringSubmatch(text, -1) {
+				name := histogramSuffix.ReplaceAllString(match[1], "")
+				if _, ok := p.metrics[name]; !ok && !slices.Contains(planned, name) {
+					t.Errorf("%s: there is no metric %s", path, match[1])
+				}
+			}
+		}
+	})
+
+	t.Run("output in the README", func(t *testing.T) {
+		shown := 0
+		for _, block := range codeBlocks(readFile(t, "README.md"), "console") {
+			for line := range strings.Lines(block) {
+				if !strings.HasPrefix(line, "azure_secure_score_") {
+					continue
+				}
+				shown++
+				series := line[:strings.LastIndex(line, "} ")+1]
+				if !strings.Contains(p.exposition, "\n"+series+" ") {
+					t.Errorf("the demo does not expose %s", series)
+				}
+			}
+		}
+		if shown < 5 {
+			t.Errorf("the README shows %d series, want at least 5", shown)
+		}
+	})
+
+	t.Run("series per subscription", func(t *testing.T) {
+		const sample, controls = `subscription_id="20ff7fc3-e762-44dd-bd96-b71116dcdc23"`, 15
+		if got, want := strings.Count(p.exposition, sample), 8+6*controls; got != want {
+			t.Errorf("a subscription with %d controls has %d series, the documentation says %d", controls, got, want)
+		}
+	})
+
+	t.Run("flags of the chart", func(t *testing.T) {
+		var schema struct {
+			Properties struct {
+				Flags struct {
+					PropertyNames struct {
+						Enum []string `json:"enum"`
+					} `json:"propertyNames"`
+				} `json:"flags"`
+			} `json:"properties"`
+		}
+		if err := json.Unmarshal([]byte(readFile(t, "deploy/helm/azure-secure-score-exporter/values.schema.json")), &schema); err != nil {
+			t.Fatal(err)
+		}
+		accepted := map[string]bool{}
+		for _, name := range schema.Properties.Flags.PropertyNames.Enum {
+			accepted[name] = true
+		}
+		want := map[string]bool{}
+		for name := range p.flags {
+			// The chart sets the others itself.
+			if !slices.Contains([]string{"web.listen-address", "web.config.file", "web.systemd-socket"}, name) {
+				want[name] = true
+			}
+		}
+		compare(t, "values.schema.json", accepted, want)
+	})
+}
+
+// Every relative link leads to a file, and its fragment to a heading.
+func TestDocs_Links(t *testing.T) {
+	t.Parallel()
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	texts := documents(t)
+	links := 0
+	for path, text := range texts {
+		for _, match := range link.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+			if strings.Contains(match[1], "://") {
+				continue
+			}
+			links++
+			file, anchor, _ := strings.Cut(match[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.ToSlash(filepath.Join(filepath.Dir(path), file))
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: broken link %s", path, match[1])
+			} else if anchor != "" && !slices.Contains(anchors(texts[target]), anchor) {
+				t.Errorf("%s: %s has no such heading", path, match[1])
+			}
+		}
+	}
+	if links < 50 {
+		t.Errorf("only %d links were found", links)
+	}
+}
+
+// Every query parses, selects metrics that exist, and uses labels that they have.
+func TestDocs_Queries(t *testing.T) {
+	t.Parallel()
+	labels := map[string][]string{} // by metric
+	for _, row := range tableRows(t, "docs/metrics.md", "Metric", "Type", "Labels") {
+		labels[row[0]] = append(sortedWords(row[2]), "connector")
+	}
+	recorded := regexp.MustCompile(`(?m)record: (\S+)$`)
+	for _, match := range recorded.FindAllStringSubmatch(readFile(t, "dashboards/rules/recording-rules.yaml"), -1) {
+		labels[match[1]] = []string{"subscription_id", "subscription_name", "environment", "initiative", "connector"}
+	}
+
+	promQL := parser.NewParser(parser.Options{})
+	queries := 0
+	for path, text := range documents(t) {
+		for _, query := range append(codeBlocks(text, "promql"), ruleExpressions(t, text)...) {
+			queries++
+			expr, err := promQL.ParseExpr(query)
+			if err != nil {
+				t.Errorf("%s: %v\n%s", path, err, query)
+				continue
+			}
+			available := []string{"le", "job", "instance"}
+			parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+				if selector, ok := node.(*parser.VectorSelector); ok {
+					known, ok := labels[histogramSuffix.ReplaceAllString(selector.Name, "")]
+					if !ok {
+						t.Errorf("%s: there is no metric %s", path, selector.Name)
+					}
+					available = append(available, known...)
+				}
+				return nil
+			})
+			for _, label := range usedLabels(expr) {
+				if !slices.Contains(available, label) {
+					t.Errorf("%s: no metric has the label %s in\n%s", path, label, query)
+				}
+			}
+		}
+	}
+	if queries < 20 {
+		t.Errorf("only %d queries were found", queries)
+	}
+}
+
+// Every code block names its language, and YAML parses.
+func TestDocs_CodeBlocks(t *testing.T) {
+	t.Parallel()
+	languages := []string{"console", "ini", "promql", "sh", "text", "yaml"}
+	for path, text := range documents(t) {
+		for _, match := range fence.FindAllStringSubmatch(text, -1) {
+			if !slices.Contains(languages, match[1]) {
+				t.Errorf("%s: a code block has the language %q, want one of %q", path, match[1], languages)
+			}
+		}
+		for _, block := range codeBlocks(text, "yaml") {
+			var content any
+			if err := yaml.UnmarshalStrict([]byte(block), &content); err != nil {
+				t.Errorf("%s: %v\n%s", path, err, block)
+			}
+		}
+	}
+}
+
+// compare reports what is only in one of the two maps, or different.
+func compare[V comparable](t *testing.T, document string, documented, actual map[string]V) {
+	t.Helper()
+	for name, want := range actual {
+		if got, ok := documented[name]; !ok {
+			t.Errorf("%s lacks %s", document, name)
+		} else if got != want {
+			t.Errorf("%s: %s is %+v, the program has %+v", document, name, got, want)
+		}
+	}
+	for name := range documented {
+		if _, ok := actual[name]; !ok && !slices.Contains(planned, name) {
+			t.Errorf("%s has %s, the program does not", document, name)
+		}
+	}
+}
+
+// program is what the built binary shows of itself.
+type program struct {
+	flags      map[string]flag
+	commands   map[string]bool
+	metrics    map[string]metric // of the demo
+	exposition string
+}
+
+type flag struct{ env, value string }
+
+type metric struct {
+	kind   string
+	labels []string            // sorted
+	values map[string][]string // by label, sorted
+}
+
+func (p *program) labelValues(name, label string) []string { return p.metrics[name].values[label] }
+
+func buildProgram(t *testing.T) *program {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "azure-secure-score-exporter")
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	p := &program{}
+	p.readHelp(t, binary)
+	p.scrapeDemo(t, binary)
+	return p
+}
+
+var (
+	flagInHelp    = regexp.MustCompile(`(?m)^ +(?:-\w, )?--(\[no-\])?([a-z][a-z.-]+)(?:=(\S*))?`)
+	envInHelp     = regexp.MustCompile(`\(\$(\w+)\)`)
+	commandInHelp = regexp.MustCompile(`(?m)^([a-z]+(?: [a-z]+)?)\*?(?: .*)?\n    `)
+	placeholder   = regexp.MustCompile(`^(?:[A-Z]+|https://…|"")$`)
+)
+
+func (p *program) readHelp(t *testing.T, binary string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), binary, "--help").Output()
+	if err != nil {
+		t.Fatalf("--help: %v", err)
+	}
+	flags, commands, _ := strings.Cut(string(out), "\nCommands:\n")
+	p.flags = map[string]flag{}
+	starts := flagInHelp.FindAllStringSubmatchIndex(flags, -1)
+	for i, at := range starts {
+		end := len(flags)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		env := envInHelp.FindStringSubmatch(flags[at[0]:end])
+		if env == nil {
+			continue // --help and --version
+		}
+		f := flag{env: env[1]}
+		switch {
+		case at[2] >= 0:
+			f.value = "false"
+		case at[6] >= 0 && !placeholder.MatchString(flags[at[6]:at[7]]):
+			f.value = flags[at[6]:at[7]]
+		}
+		p.flags[flags[at[4]:at[5]]] = f
+	}
+	p.commands = map[string]bool{}
+	for _, match := range commandInHelp.FindAllStringSubmatch(commands, -1) {
+		p.commands[match[1]] = true
+	}
+	if len(p.flags) < 15 || len(p.commands) < 3 {
+		t.Fatalf("found %d flags and %d commands in\n%s", len(p.flags), len(p.commands), out)
+	}
+}
+
+// scrapeDemo runs the demo and scrapes it once. The process ends with the test.
+func (p *program) scrapeDemo(t *testing.T, binary string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary, "--demo", "--web.listen-address=127.0.0.1:0")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	log := bufio.NewScanner(stderr)
+	listening := regexp.MustCompile(`Listening on.*\b(127\.0\.0\.1:\d+)`)
+	var address []string
+	for address == nil && log.Scan() {
+		address = listening.FindStringSubmatch(log.Text())
+	}
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		_, _ = io.Copy(io.Discard, stderr)
+	}()
+	defer func() {
+		_ = cmd.Process.Kill()
+		<-drained
+		_ = cmd.Wait() // the error says that it was killed
+	}()
+	if address == nil {
+		t.Fatal("the demo does not log the address that it listens on")
+	}
+
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address[1]+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.exposition = string(body)
+
+	textParser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := textParser.TextToMetricFamilies(strings.NewReader(p.exposition))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.metrics = map[string]metric{}
+	for name, family := range families {
+		m := metric{kind: strings.ToLower(family.GetType().String()), values: map[string][]string{}}
+		for _, series := range family.GetMetric() {
+			for _, label := range series.GetLabel() {
+				m.values[label.GetName()] = append(m.values[label.GetName()], label.GetValue())
+			}
+		}
+		for label, values := range m.values {
+			slices.Sort(values)
+			m.values[label] = slices.Compact(values)
+			m.labels = append(m.labels, label)
+		}
+		slices.Sort(m.labels)
+		p.metrics[name] = m
+	}
+}
+
+// documents returns the Markdown files of the repository, by path.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
@@ -26,336 +426,135 @@ func documents(t *testing.T) map[string]string {
 			t.Fatalf("%s: %d files, %v", pattern, len(paths), err)
 		}
 		for _, path := range paths {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			texts[path] = string(text)
+			texts[filepath.ToSlash(path)] = readFile(t, path)
 		}
 	}
 	return texts
 }
 
-var fence = regexp.MustCompile("(?ms)^ *```(\\w*)\n(.*?)^ *```$")
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
 
-// blocks returns the fenced blocks of one language.
-func blocks(text, language string) []string {
-	var found []string
+var (
+	fence           = regexp.MustCompile("(?ms)^ *```(\\w*)\n(.*?)^ *```$")
+	heading         = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	notInAnchor     = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	histogramSuffix = regexp.MustCompile(`_(?:bucket|sum|count)$`)
+)
+
+// codeBlocks returns the fenced blocks of one language.
+func codeBlocks(text, language string) []string {
+	var blocks []string
 	for _, match := range fence.FindAllStringSubmatch(text, -1) {
 		if match[1] == language {
-			found = append(found, match[2])
+			blocks = append(blocks, match[2])
 		}
 	}
-	return found
+	return blocks
 }
 
-var (
-	mdLink  = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
-	noSlug  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
-)
-
-// Every link inside the repository leads to a file, and to a heading in it.
-func TestLinks(t *testing.T) {
-	t.Parallel()
-	texts := documents(t)
-	anchors := map[string][]string{}
-	for path, text := range texts {
-		for _, match := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
-			anchors[path] = append(anchors[path], strings.ReplaceAll(noSlug.ReplaceAllString(strings.ToLower(match[1]), ""), " ", "-"))
-		}
+// anchors returns the fragments that GitHub gives to the headings.
+func anchors(text string) []string {
+	var anchors []string
+	for _, match := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		anchor := notInAnchor.ReplaceAllString(strings.ToLower(match[1]), "")
+		anchors = append(anchors, strings.ReplaceAll(anchor, " ", "-"))
 	}
-	links := 0
-	for path, text := range texts {
-		for _, match := range mdLink.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
-			if strings.Contains(match[1], "://") {
-				continue
-			}
-			links++
-			file, anchor, _ := strings.Cut(match[1], "#")
-			target := path
-			if file != "" {
-				target = filepath.Join(filepath.Dir(path), file)
-			}
-			if _, err := os.Stat(target); err != nil {
-				t.Errorf("%s: the link %s leads nowhere", path, match[1])
-			} else if anchor != "" && !slices.Contains(anchors[target], anchor) {
-				t.Errorf("%s: the link %s leads to none of the headings %q", path, match[1], anchors[target])
-			}
-		}
-	}
-	if links < 20 {
-		t.Errorf("only %d links were found", links)
-	}
+	return anchors
 }
 
-var (
-	inline  = regexp.MustCompile("`([^`]+)`")
-	program = regexp.MustCompile(`^(?:amtool|apt-get|az|bash|cat|cosign|curl|docker|gh|git|go|helm|journalctl|kubectl|make|promtool|sh|sudo|systemctl|systemd-analyze|(?:\./)?` + name + `) \S`)
-	notRun  = regexp.MustCompile("(?s)The tests run every command [^:]+:(.+?)\\.\n")
-)
-
-// inText returns the commands that stand in running text.
-func inText(text string) []string {
-	var found []string
-	for _, match := range inline.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
-		if command := strings.Join(strings.Fields(match[1]), " "); program.MatchString(command) {
-			found = append(found, command)
-		}
-	}
-	return found
-}
-
-// Every command in a document is run here. If not, its block begins by saying so or,
-// in running text, the README does.
-func TestCommands(t *testing.T) {
-	t.Parallel()
-	sim := startAzure(t, simulator.Demo())
-	real := slices.Clip(append(secretEnv(), trust(t, sim), "AZURE_SECURE_SCORE_EXPORTER_AZURE_CLOUD=custom",
-		"AZURE_SECURE_SCORE_EXPORTER_AZURE_AUTHORITY_HOST="+sim.URL(), "AZURE_SECURE_SCORE_EXPORTER_AZURE_ARM_ENDPOINT="+sim.URL()))
-	checks, err := os.ReadFile(".ci/run")
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	said := notRun.FindStringSubmatch(string(readme))
-	if said == nil {
-		t.Fatal("the README does not say which commands nothing runs")
-	}
-	var excused []string
-	for _, match := range inline.FindAllStringSubmatch(said[1], -1) {
-		excused = append(excused, match[1])
-	}
-	used := map[string]bool{}
-
-	ran := 0
-	for path, text := range documents(t) {
-		for _, match := range fence.FindAllStringSubmatch(text, -1) {
-			if !slices.Contains([]string{"sh", "promql", "text", "yaml", "ini"}, match[1]) {
-				t.Errorf("%s: nobody looks at blocks of %q", path, match[1])
-			}
-		}
-		commands := blocks(text, "sh")
-		for _, command := range inText(text) {
-			i := slices.IndexFunc(excused, func(e string) bool { return strings.HasPrefix(command, e+" ") || command == e })
-			if i < 0 {
-				commands = append(commands, command)
-			} else {
-				used[excused[i]] = true
-			}
-		}
-		for _, block := range commands {
-			if strings.HasPrefix(strings.TrimSpace(block), "# Not run by the tests") {
-				continue
-			}
-			var demo *process
-			for line := range strings.Lines(strings.ReplaceAll(block, "\\\n", " ")) {
-				line, comment, _ := strings.Cut(strings.TrimSpace(line), "#")
-				line = strings.TrimPrefix(strings.TrimSpace(line), "./")
-				address, isCurl := strings.CutPrefix(line, "curl http://localhost:10060")
-				switch {
-				case line == "", strings.HasPrefix(line, "docker build "): // the block says that nobody builds the image
-					continue
-				case line == "go run . --demo":
-					demo = start(t, nil, "--demo")
-				case isCurl:
-					if demo == nil {
-						demo = start(t, nil, "--demo")
-					}
-					if status, body := demo.get(t, address); status != 200 {
-						t.Errorf("%s: %s answered %d %s", path, line, status, body)
-					}
-				case line == "go build .": // as TestMain does
-				case line == "go run ./dashboards/history": // an hour of it instead of a month
-					out, err := exec.CommandContext(t.Context(), "go", "run", "./dashboards/history", "-days=0.04").Output()
-					if err != nil || !strings.HasSuffix(string(out), "\n# EOF\n") {
-						t.Errorf("%s: %s: %v, and %d bytes", path, line, err, len(out))
-					}
-				case strings.HasPrefix(line, "go "), line == "bash .ci/run":
-					// What checks every change runs this very test.
-					if line != "bash .ci/run" && !strings.Contains(string(checks), "\n"+line+"\n") {
-						t.Errorf("%s: %s is not among what checks every change", path, line)
-					}
-				case strings.HasPrefix(line, name+" "):
-					cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
-					cmd.Dir = t.TempDir()
-					cmd.Env = []string{"PATH=" + filepath.Dir(binary) + ":/usr/bin:/bin", "HOME=" + t.TempDir()}
-					if !strings.Contains(line, "--demo") {
-						cmd.Env = append(cmd.Env, real...)
-					}
-					out, err := cmd.CombinedOutput()
-					// What the demo's tenant cannot show without a failure fails here, too.
-					bare := []string{name + " check", name + " export scores", name + " export controls"}
-					failing := strings.Contains(comment, "exit code 1") || slices.Contains(bare, line)
-					if (err != nil) != failing || failing && cmd.ProcessState.ExitCode() != 1 {
-						t.Errorf("%s: %s: %v\n%.2000s", path, line, err, out)
-					}
-				default:
-					t.Errorf("%s: nothing runs %q, and its block does not say so", path, line)
+// tableRows returns the cells of the table whose header starts with these columns, without
+// backquotes; "none" is empty.
+func tableRows(t *testing.T, path string, columns ...string) [][]string {
+	t.Helper()
+	header := "| " + strings.Join(columns, " | ") + " |"
+	var rows [][]string
+	inside := false
+	for line := range strings.Lines(readFile(t, path)) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, header):
+			inside = true
+		case !strings.HasPrefix(line, "|"):
+			inside = false
+		case inside && !strings.HasPrefix(line, "|--"):
+			var cells []string
+			for cell := range strings.SplitSeq(strings.Trim(line, "|"), "|") {
+				cell = strings.TrimSpace(cell)
+				if cell == "none" {
+					cell = ""
 				}
-				ran++
+				cells = append(cells, strings.ReplaceAll(cell, "`", ""))
 			}
-			if demo != nil {
-				demo.stop(t, syscall.SIGTERM)
+			if len(cells) < len(columns) {
+				t.Fatalf("%s: too few cells in %s", path, line)
 			}
+			rows = append(rows, cells)
 		}
 	}
-	if ran < 20 {
-		t.Errorf("only %d commands were found", ran)
+	if len(rows) == 0 {
+		t.Fatalf("%s has no table %s", path, header)
 	}
-	for _, e := range excused {
-		if !used[e] {
-			t.Errorf("the README excuses %q, and no text has it", e)
-		}
-	}
+	return rows
 }
 
-// ruleExpr is the expression of a rule that stands on one line.
-var ruleExpr = regexp.MustCompile(`(?m)^ *expr: (.+)$`)
-
-// Every query in a document, those of rules too, parses and selects what the exporter has, by labels
-// that it has.
-func TestQueries(t *testing.T) {
-	t.Parallel()
-	labels := map[string][]string{}
-	for _, row := range table(t, "docs/metrics.md", "Metric", "Type", "Labels") {
-		metric := code(row[0])
-		own := strings.FieldsFunc(row[2], func(r rune) bool { return strings.ContainsRune("`, ", r) })
-		if slices.Contains(own, "environment") {
-			own = append(own, "connector")
-		}
-		labels[metric] = own
-		if row[1] == "histogram" {
-			labels[metric+"_bucket"] = append(slices.Clone(own), "le")
-		}
-	}
-	rules, err := os.ReadFile(filepath.Join("dashboards", "rules", "recording-rules.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	promQL := parser.NewParser(parser.Options{})
-	queries := 0
-	for path, text := range documents(t) {
-		exprs := blocks(text, "promql")
-		for _, block := range blocks(text, "yaml") {
-			for _, match := range ruleExpr.FindAllStringSubmatch(block, -1) {
-				exprs = append(exprs, match[1])
-			}
-		}
-		for _, query := range exprs {
-			queries++
-			expr, err := promQL.ParseExpr(query)
-			if err != nil {
-				t.Errorf("%s: %s: %v", path, query, err)
-				continue
-			}
-			var all []string
-			parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
-				if v, ok := node.(*parser.VectorSelector); ok {
-					known, ok := labels[v.Name]
-					if strings.Contains(string(rules), "record: "+v.Name+"\n") {
-						known, ok = []string{"subscription_id", "subscription_name"}, true
-					}
-					if !ok {
-						t.Errorf("%s: there is no metric %q", path, v.Name)
-					}
-					all = append(all, known...)
-					for _, m := range v.LabelMatchers {
-						if m.Name != model.MetricNameLabel && !slices.Contains(known, m.Name) {
-							t.Errorf("%s: %s has no label %s", path, v.Name, m.Name)
-						}
-					}
-				}
-				return nil
-			})
-			for _, name := range joined(expr) {
-				if !slices.Contains(all, name) {
-					t.Errorf("%s: nothing in %s has the label %s", path, query, name)
-				}
-			}
-		}
-	}
-	if queries < 30 {
-		t.Errorf("only %d queries were found", queries)
-	}
+// sortedWords splits a cell at commas and blanks.
+func sortedWords(cell string) []string {
+	words := strings.FieldsFunc(cell, func(r rune) bool { return r == ',' || r == ' ' })
+	slices.Sort(words)
+	return words
 }
 
-// joined are the labels that a query groups and joins by.
-func joined(expr parser.Expr) []string {
-	var names []string
+// ruleExpressions returns the expressions of the Prometheus rules in YAML blocks.
+func ruleExpressions(t *testing.T, text string) []string {
+	t.Helper()
+	var expressions []string
+	for _, block := range codeBlocks(text, "yaml") {
+		var file struct {
+			Groups []struct {
+				Rules []struct {
+					Expr string `yaml:"expr"`
+				} `yaml:"rules"`
+			} `yaml:"groups"`
+		}
+		if err := yaml.Unmarshal([]byte(block), &file); err != nil {
+			continue // TestDocs_CodeBlocks reports it
+		}
+		for _, group := range file.Groups {
+			for _, rule := range group.Rules {
+				expressions = append(expressions, rule.Expr)
+			}
+		}
+	}
+	return expressions
+}
+
+// usedLabels returns the labels that a query selects, groups or joins by.
+func usedLabels(expr parser.Expr) []string {
+	var labels []string
 	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
 		switch n := node.(type) {
+		case *parser.VectorSelector:
+			for _, matcher := range n.LabelMatchers {
+				if matcher.Name != model.MetricNameLabel {
+					labels = append(labels, matcher.Name)
+				}
+			}
 		case *parser.AggregateExpr:
-			names = append(names, n.Grouping...)
+			labels = append(labels, n.Grouping...)
 		case *parser.BinaryExpr:
 			if n.VectorMatching != nil {
-				names = append(append(names, n.VectorMatching.MatchingLabels...), n.VectorMatching.Include...)
+				labels = append(labels, n.VectorMatching.MatchingLabels...)
+				labels = append(labels, n.VectorMatching.Include...)
 			}
 		}
 		return nil
 	})
-	return names
-}
-
-// Every metric of the table has a heading, an example as it is exposed, and a
-// query that uses it.
-func TestMetricsOneByOne(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("docs/metrics.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := start(t, nil, "--demo").scrape(t)
-	for _, row := range table(t, "docs/metrics.md", "Metric", "Type", "Labels") {
-		metric := code(row[0])
-		_, section, ok := strings.Cut(string(text), "\n### `"+metric+"`\n")
-		if !ok {
-			t.Errorf("%s has no heading of its own", metric)
-			continue
-		}
-		section, _, _ = strings.Cut(section, "\n### ")
-		examples, queries := blocks(section, "text"), blocks(section, "promql")
-		if len(examples) != 1 || len(queries) != 1 || !strings.Contains(queries[0], metric) {
-			t.Errorf("%s has the examples %q and the queries %q", metric, examples, queries)
-			continue
-		}
-		// The example has the labels that the program has.
-		var want, got []string
-		for _, l := range shown[metric].GetMetric()[0].GetLabel() {
-			want = append(want, l.GetName())
-		}
-		for _, match := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(examples[0], -1) {
-			got = append(got, match[1])
-		}
-		slices.Sort(want)
-		slices.Sort(got)
-		if !strings.HasPrefix(examples[0], metric) || !slices.Equal(want, got) {
-			t.Errorf("the example %s has other labels than %q", examples[0], want)
-		}
-	}
-}
-
-// The commands of the README are those of the program.
-func TestReadmeCommands(t *testing.T) {
-	t.Parallel()
-	var documented, commands []string
-	for _, row := range table(t, "README.md", "Command", "What it does") {
-		documented = append(documented, code(row[0]))
-	}
-	app := newApp(&config{})
-	if _, err := app.ParseContext(nil); err != nil { // adds help
-		t.Fatal(err)
-	}
-	for _, c := range app.Model().FlattenedCommands() {
-		commands = append(commands, c.FullCommand)
-	}
-	slices.Sort(documented)
-	slices.Sort(commands)
-	if !slices.Equal(documented, commands) {
-		t.Errorf("the README has the commands %q, the program %q", documented, commands)
-	}
+	return labels
 }
