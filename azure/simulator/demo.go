@@ -1,14 +1,14 @@
 package simulator
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 )
 
-// definitions are the security controls of Defender for Cloud as documented in June 2026, with their nominal points. A GUID that ends in
-// twelve digits after 4000-8000 is made up, because no public source names the real one; the others are Azure's own.
-// The share says how many of a subscription's resources a control looks at in the demo, and is made up too.
+// definitions are the security controls of Defender for Cloud as documented in June 2026, with
+// their nominal points. A GUID of the form 00000000-0000-4000-8000-… is invented, because no public
+// source gives the real one. So is share, the share of a subscription's resources that the control
+// assesses.
 var definitions = []struct {
 	id    string
 	name  string
@@ -32,44 +32,84 @@ var definitions = []struct {
 	{"76763537-9feb-42d3-b4f4-78c01117be80", "Implement security best practices", 0, 0.60},
 }
 
-// The subscriptions of the demo that a reader, or a test, may want to find.
+// Subscriptions of the demo that tests and readers look for.
 const (
-	DemoSampleID    = "20ff7fc3-e762-44dd-bd96-b71116dcdc23" // the published sample's 37 of 55 points; it never drifts
+	DemoSampleID    = "20ff7fc3-e762-44dd-bd96-b71116dcdc23" // published: 37 of 55 points, constant
 	DemoUnscoredID  = "6d1c8e40-52b7-4f0a-9c35-0b7f4e2a9d17"
 	DemoForbiddenID = "b84f0a6e-3d29-4c71-8e5b-f2a6c90d7134"
 	DemoDisabledID  = "0e7b5d92-a4c6-4138-b6f0-83d15c9e2a47"
 )
 
-// Demo is the tenant of --demo: good and bad subscriptions of a made-up company, from 10 to 2,000 resources, whose scores drift, with
-// one that has no score, one that refuses access, one that is disabled, and two with a connector to another cloud.
+// Demo is the tenant of --demo: subscriptions of a fictional company, good and bad, from 10 to
+// 2,000 resources, whose scores drift. One has no score, one forbids access, one is disabled, and
+// two have a connector to another cloud.
 func Demo() Tenant {
+	aws := Connector{
+		Name: "contoso-aws-production", Environment: "AWS", Controls: demoControls(420, 0.58, 7),
+	}
+	gcp := Connector{
+		Name: "contoso-gcp-analytics", Environment: "GCP", Controls: demoControls(150, 0.71, 8),
+	}
 	return Tenant{
 		Subscriptions: []Subscription{
 			{ID: DemoSampleID, Name: "Contoso Secure Score Sample", Controls: sampleControls()},
-			{ID: "4f9b2c7d-81e3-4a56-b0d8-6c25e7f1a930", Name: "Contoso Production", Controls: demoControls(2000, 0.82, 1), Connectors: []Connector{
-				{Name: "contoso-aws-production", Environment: "AWS", Controls: demoControls(420, 0.58, 7)},
-			}},
-			{ID: "9a3e6f15-c042-4d8b-a7f9-1e58b3d06c24", Name: "Contoso Data Platform", Controls: demoControls(640, 0.64, 2), Connectors: []Connector{
-				{Name: "contoso-gcp-analytics", Environment: "GCP", Controls: demoControls(150, 0.71, 8)},
-			}},
-			{ID: "d27c0b84-5f6a-4e19-93cd-a80f4176be52", Name: "Contoso Identity", Controls: demoControls(40, 0.97, 3)},
-			{ID: "e5810fa9-7b3c-4962-8d04-2f9c6ea7b318", Name: "Fabrikam Retail", Controls: demoControls(310, 0.31, 4)},
-			{ID: "73b4d6e8-0c95-4fa1-be27-5d8a92f3c061", Name: "Contoso Development", Controls: demoControls(10, 0.52, 5)},
+			{
+				ID: "4f9b2c7d-81e3-4a56-b0d8-6c25e7f1a930", Name: "Contoso Production",
+				Controls: demoControls(2000, 0.82, 1), Connectors: []Connector{aws},
+			},
+			{
+				ID: "9a3e6f15-c042-4d8b-a7f9-1e58b3d06c24", Name: "Contoso Data Platform",
+				Controls: demoControls(640, 0.64, 2), Connectors: []Connector{gcp},
+			},
+			{
+				ID: "d27c0b84-5f6a-4e19-93cd-a80f4176be52", Name: "Contoso Identity",
+				Controls: demoControls(40, 0.97, 3),
+			},
+			{
+				ID: "e5810fa9-7b3c-4962-8d04-2f9c6ea7b318", Name: "Fabrikam Retail",
+				Controls: demoControls(310, 0.31, 4),
+			},
+			{
+				ID: "73b4d6e8-0c95-4fa1-be27-5d8a92f3c061", Name: "Contoso Development",
+				Controls: demoControls(10, 0.52, 5),
+			},
 			{ID: DemoUnscoredID, Name: "Contoso Sandbox", NoScore: true},
-			{ID: DemoForbiddenID, Name: "Contoso Finance", NoAccess: true, Controls: demoControls(85, 0.75, 6)},
+			{
+				ID: DemoForbiddenID, Name: "Contoso Finance", NoAccess: true,
+				Controls: demoControls(85, 0.75, 6),
+			},
 			{ID: DemoDisabledID, Name: "Contoso Old Datacentre", State: "Disabled", NoScore: true},
 		},
 	}
 }
 
-// sampleControls add up to the published sample's 37 of 55 points. Its DDoS control is the sample's own, 0 of 2 points with one
-// resource that is not applicable, although the formula gives such a control a maximum of 0. The counts of the others are made up; the
-// control without a resource brings the 58 nominal points down to 55.
+// sampleControls add up to the published sample's 37 of 55 points. Its DDoS control is the
+// sample's: 0 of 2 points with one resource that is not applicable, although the formula gives it a
+// maximum of 0. The other counts are invented; the control without resources reduces the 58 nominal
+// points to 55.
 func sampleControls() []Control {
-	counts := [][2]int{{10, 0}, {6, 6}, {9, 3}, {6, 6}, {9, 3}, {3, 1}, {5, 5}, {9, 3}, {6, 2}, {0, 0}, {0, 0}, {6, 6}, {5, 5}, {0, 1}, {7, 4}}
+	counts := [][2]int{ // healthy, unhealthy
+		{10, 0},
+		{6, 6},
+		{9, 3},
+		{6, 6},
+		{9, 3},
+		{3, 1},
+		{5, 5},
+		{9, 3},
+		{6, 2},
+		{0, 0},
+		{0, 0},
+		{6, 6},
+		{5, 5},
+		{0, 1},
+		{7, 4},
+	}
 	controls := make([]Control, len(definitions))
 	for i, d := range definitions {
-		controls[i] = Control{ID: d.id, DisplayName: d.name, Max: d.max, Healthy: counts[i][0], Unhealthy: counts[i][1]}
+		controls[i] = Control{
+			ID: d.id, DisplayName: d.name, Max: d.max, Healthy: counts[i][0], Unhealthy: counts[i][1],
+		}
 		if d.id == "a9909064-42b4-4d34-8143-275477afe18b" {
 			controls[i].NotApplicable = 1
 			controls[i].Published = &Score{Max: d.max}
@@ -78,55 +118,23 @@ func sampleControls() []Control {
 	return controls
 }
 
-// demoControls spreads resources over the controls so that about the given share of each is healthy.
-func demoControls(resources int, healthy float64, seed uint64) []Control {
+// demoControls distributes resources over the controls; about the given share of each is healthy.
+func demoControls(resources int, healthyShare float64, seed uint64) []Control {
 	random := rand.New(rand.NewPCG(seed, 0))
 	controls := make([]Control, len(definitions))
 	for i, d := range definitions {
 		weight := max(1, int(math.Round(float64(resources)*d.share)))
-		share := min(1, healthy+min(0.3, 2*(1-healthy))*(random.Float64()-0.5))
-		good := int(math.Round(float64(weight) * share))
+		share := min(1, healthyShare+min(0.3, 2*(1-healthyShare))*(random.Float64()-0.5))
+		healthy := int(math.Round(float64(weight) * share))
 		controls[i] = Control{
 			ID:            d.id,
 			DisplayName:   d.name,
 			Max:           d.max,
-			Healthy:       good,
-			Unhealthy:     weight - good,
+			Healthy:       healthy,
+			Unhealthy:     weight - healthy,
 			NotApplicable: random.IntN(1 + weight/10),
 			Drift:         (weight + 6) / 10,
 		}
 	}
 	return controls
-}
-
-// Generate is a tenant of n subscriptions with the given number of controls each, for benchmarks and for comparing many values. It is
-// the same every time: names and counts vary, some controls have no resource, some scores are fractions, nothing drifts.
-func Generate(n, controls int) Tenant {
-	random := rand.New(rand.NewPCG(uint64(n), uint64(controls)))
-	var tenant Tenant
-	for i := range n {
-		s := Subscription{
-			ID:   fmt.Sprintf("%08x-0000-4000-8000-%012x", i+1, i+1),
-			Name: fmt.Sprintf("Subscription %04d", i+1),
-		}
-		for j := range controls {
-			c := Control{
-				ID:            fmt.Sprintf("00000000-0000-4000-9000-%012x", j+1),
-				DisplayName:   fmt.Sprintf("Generated control %d", j+1),
-				Max:           float64(1 + j%10),
-				Healthy:       random.IntN(500),
-				Unhealthy:     random.IntN(500),
-				NotApplicable: random.IntN(50),
-			}
-			if j < len(definitions) {
-				c.ID, c.DisplayName, c.Max = definitions[j].id, definitions[j].name, definitions[j].max
-			}
-			if random.IntN(10) == 0 {
-				c.Healthy, c.Unhealthy = 0, 0
-			}
-			s.Controls = append(s.Controls, c)
-		}
-		tenant.Subscriptions = append(tenant.Subscriptions, s)
-	}
-	return tenant
 }

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// Tenant is what the simulator serves at its start, and how.
+// Tenant is what the simulator serves from its start, and how.
 type Tenant struct {
 	Subscriptions []Subscription
-	// Faults by subscription ID, as SetFault takes them.
+	// Faults are the initial faults by subscription ID, as for SetFault.
 	Faults map[string]Fault
-	// ManagementGroups are, by group ID, the IDs of the subscriptions and of the other groups right below.
+	// ManagementGroups maps a group ID to the IDs of its direct members: subscriptions and groups.
 	ManagementGroups map[string][]string
 	ResourceGraph    ResourceGraph
-	// PageSize is the greatest number of items a page; 0 puts every list on one page.
+	// PageSize is the maximum number of items on a page; 0 puts every list on one page.
 	PageSize int
-	// Latency is how long every ARM or Resource Graph request takes at least.
+	// Latency is the minimum duration of every ARM or Resource Graph request.
 	Latency time.Duration
-	// TokenLifetime is how long an access token lives, in whole seconds; 0 is an hour.
+	// TokenLifetime is the lifetime of an access token, in whole seconds; 0 is an hour.
 	TokenLifetime time.Duration
 	// Now is the clock of drift, token expiry and quotas; nil is time.Now.
 	Now func() time.Time
@@ -31,13 +31,14 @@ type Subscription struct {
 	ID    string
 	Name  string
 	State string // Enabled, Warned, PastDue, Disabled or Deleted; empty is Enabled
-	// NoScore is a subscription without a secure score, as one is whose Defender plan for posture management is off.
+	// NoScore removes the secure score, as when Defender's posture management plan is off.
 	NoScore bool
-	// NoAccess is a subscription that is listed, but whose scores the principal may not read: ARM answers 403 AuthorizationFailed,
-	// Resource Graph leaves it out. A subscription that the principal does not even see is one that the tenant does not have.
+	// NoAccess lists the subscription but forbids its scores: ARM answers 403 AuthorizationFailed and
+	// Resource Graph leaves the rows out. To hide a subscription altogether, leave it out of the
+	// tenant.
 	NoAccess bool
 	Controls []Control
-	// Connectors have scores of their own, which Resource Graph shows and ARM's lists do not.
+	// Connectors have scores of their own, which Resource Graph returns and ARM's lists do not.
 	Connectors []Connector
 }
 
@@ -48,36 +49,36 @@ type Connector struct {
 	Controls    []Control
 }
 
-// connectorGroup is the resource group of every connector.
-const connectorGroup = "security-connectors"
-
-// Control is a security control: a group of recommendations that earns points for each resource that follows them all.
+// Control is a security control: a group of recommendations that earns points for every resource
+// that follows them all.
 type Control struct {
 	ID          string // a GUID
 	DisplayName string
 	Max         float64 // the nominal points of its definition
 	Healthy     int
 	Unhealthy   int
-	// NotApplicable resources have no part in the score.
+	// NotApplicable resources do not count towards the score.
 	NotApplicable int
-	// Drift is how many resources at most move from healthy to unhealthy, or back, as time passes; 0 stands still.
+	// Drift is the maximum number of resources that move from healthy to unhealthy, or back, over
+	// time; 0 keeps the control constant.
 	Drift int
-	// Published, if set, stands in for the score that the formula gives: published samples do not all follow it.
+	// Published replaces the score of the formula, which not all published samples follow.
 	Published *Score
 }
 
-// Score is what Azure shows of a score, of a subscription or a control. Ratio is Azure's "percentage", which is 0–1 for all its name.
+// Score is a score of a subscription or a control. Ratio is Azure's "percentage", which is 0–1
+// despite its name.
 type Score struct {
 	Max     float64
 	Current float64
 	Ratio   float64
 }
 
-// Weight is the number of resources that count: the healthy and the unhealthy ones.
+// Weight is the number of resources that count: healthy and unhealthy.
 func (c Control) Weight() int { return c.Healthy + c.Unhealthy }
 
-// Score follows the published formula, max ÷ (healthy + unhealthy) × healthy, with two decimals. A control without a resource that
-// counts has 0 of 0 points, whatever its definition says.
+// Score follows the published formula, max ÷ (healthy + unhealthy) × healthy, with two decimals. A
+// control without a counting resource has 0 of 0 points, whatever its definition says.
 func (c Control) Score() Score {
 	if c.Published != nil {
 		return *c.Published
@@ -102,10 +103,10 @@ func totalWeight(controls []Control) int {
 	return sum
 }
 
-// Score is the sum of the controls' scores, as they are shown, so that the numbers add up for whoever compares them.
+// Score is the sum of the controls' scores as shown, so that the numbers add up.
 func (s Subscription) Score() Score { return totalScore(s.Controls) }
 
-// Score is the sum of the controls' scores, as a subscription's is.
+// Score is the sum of the controls' scores, as for a subscription.
 func (c Connector) Score() Score { return totalScore(c.Controls) }
 
 func totalScore(controls []Control) Score {
@@ -117,7 +118,21 @@ func totalScore(controls []Control) Score {
 	return newScore(maximum, current)
 }
 
-// At is the subscription at that time: drift has moved resources. It depends on nothing but the time, so that two simulators agree.
+func newScore(maximum, current float64) Score {
+	s := Score{Max: maximum, Current: round(current, 2)}
+	if s.Max > 0 {
+		s.Ratio = round(s.Current/s.Max, 4)
+	}
+	return s
+}
+
+func round(x float64, decimals int) float64 {
+	scale := math.Pow10(decimals)
+	return math.Round(x*scale) / scale
+}
+
+// At is the subscription at that time, after drift. It depends only on the time, so two simulators
+// agree.
 func (s Subscription) At(t time.Time) Subscription {
 	s.Controls = driftedControls(s.Controls, t, s.ID)
 	connectors := make([]Connector, len(s.Connectors))
@@ -142,21 +157,25 @@ func driftedControls(controls []Control, t time.Time, owner string) []Control {
 	return drifted
 }
 
-func (s Subscription) drifts() bool {
-	moves := func(c Control) bool { return c.Drift > 0 }
-	return slices.ContainsFunc(s.Controls, moves) ||
-		slices.ContainsFunc(s.Connectors, func(c Connector) bool { return slices.ContainsFunc(c.Controls, moves) })
-}
-
-// drifted swings around the control's own counts with a period of 20 to 50 minutes; the seed keeps the controls out of step.
+// drifted swings around the control's own counts with a period of 20 to 50 minutes; the seed keeps
+// the controls out of phase.
 func (c Control) drifted(t time.Time, seed uint64) Control {
 	period := 20*time.Minute + time.Duration(seed%31)*time.Minute
-	turn := float64(t.UnixMilli()%period.Milliseconds())/float64(period.Milliseconds()) + float64(seed>>32%100)/100
-	moved := int(math.Round(float64(c.Drift) * math.Sin(2*math.Pi*turn)))
+	elapsed := t.UnixMilli() % period.Milliseconds()
+	phase := float64(elapsed)/float64(period.Milliseconds()) + float64(seed>>32%100)/100
+	moved := int(math.Round(float64(c.Drift) * math.Sin(2*math.Pi*phase)))
 	moved = max(-c.Unhealthy, min(c.Healthy, moved))
 	c.Healthy -= moved
 	c.Unhealthy += moved
 	return c
+}
+
+func (s Subscription) drifts() bool {
+	drifts := func(c Control) bool { return c.Drift > 0 }
+	return slices.ContainsFunc(s.Controls, drifts) ||
+		slices.ContainsFunc(s.Connectors, func(c Connector) bool {
+			return slices.ContainsFunc(c.Controls, drifts)
+		})
 }
 
 func (s Subscription) state() string {
@@ -168,15 +187,8 @@ func (s Subscription) state() string {
 
 func (s Subscription) path() string { return "/subscriptions/" + strings.ToLower(s.ID) }
 
-func newScore(maximum, current float64) Score {
-	s := Score{Max: maximum, Current: round(current, 2)}
-	if s.Max > 0 {
-		s.Ratio = round(s.Current/s.Max, 4)
-	}
-	return s
-}
-
-func round(x float64, decimals int) float64 {
-	scale := math.Pow10(decimals)
-	return math.Round(x*scale) / scale
+// lowercaseIDs reports whether the subscription's answers use lower case where Azure uses either.
+// Subscriptions whose ID ends in an odd digit do.
+func (s Subscription) lowercaseIDs() bool {
+	return s.ID != "" && strings.ContainsRune("13579bdfBDF", rune(s.ID[len(s.ID)-1]))
 }

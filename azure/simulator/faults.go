@@ -14,15 +14,16 @@ import (
 	"time"
 )
 
-// Fault answers a request in place of next, the answer of an Azure that is well; it may also use next's answer, or spoil it.
-// The functions below make the faults that are known from Azure, from proxies before it and from plain malice. Many can be put together
-// by a test's own function. A fault that counts, such as Throttle, counts for as long as the value lives.
+// Fault answers a request in place of next, the healthy answer, which it can also use or corrupt.
+// The functions below create the faults known from Azure, from proxies in front of it and from
+// attackers; a test can combine them in a function of its own. A fault that counts, such as
+// [Throttle], counts for as long as its value lives.
 type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
 
-// OnScores lets the fault meet the list of secure scores alone.
+// OnScores applies the fault only to the list of secure scores.
 func OnScores(f Fault) Fault { return onPath("/securescores", f) }
 
-// OnControls lets the fault meet the list of controls alone.
+// OnControls applies the fault only to the list of controls.
 func OnControls(f Fault) Fault { return onPath("/securescorecontrols", f) }
 
 func onPath(suffix string, f Fault) Fault {
@@ -35,7 +36,7 @@ func onPath(suffix string, f Fault) Fault {
 	}
 }
 
-// Times lets the fault meet the first n requests; later ones are well.
+// Times applies the fault to the first n requests; later ones are healthy.
 func Times(n int, f Fault) Fault {
 	var seen atomic.Int64
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -50,14 +51,14 @@ func Times(n int, f Fault) Fault {
 // Hang never answers: the request ends when the client gives up or the simulator closes.
 func Hang() Fault {
 	return func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
-		// Over HTTP/1 the server notices a client that goes away only after it has read the body.
+		// Over HTTP/1 the server only notices that the client has gone after reading the body.
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// Slow answers well, but late.
+// Slow delays the healthy answer.
 func Slow(delay time.Duration) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if sleep(r, delay) {
@@ -66,7 +67,7 @@ func Slow(delay time.Duration) Fault {
 	}
 }
 
-// Body answers with the given bytes, whatever they are.
+// Body answers with the given bytes.
 func Body(status int, contentType, body string) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		write(w, status, contentType, []byte(body))
@@ -75,7 +76,8 @@ func Body(status int, contentType, body string) Fault {
 
 // Garbage answers 200 with a web page, as a captive portal or a misconfigured proxy does.
 func Garbage() Fault {
-	return Body(http.StatusOK, "text/html", "<!DOCTYPE html>\n<html><head><title>Sign in to the network</title></head><body>Please sign in.</body></html>\n")
+	return Body(http.StatusOK, "text/html", "<!DOCTYPE html>\n<html><head>"+
+		"<title>Sign in to the network</title></head><body>Please sign in.</body></html>\n")
 }
 
 // Redirect answers 307 to another URL.
@@ -92,33 +94,37 @@ func Error(status int, code, message string) Fault {
 	}
 }
 
-// ServerError answers with 500, 502, 503, 504 or another status of a broken server, and the error body that ARM gives it.
+// ServerError answers with 500, 502, 503, 504 or another server error, and ARM's error body for it.
 func ServerError(status int) Fault {
 	switch status {
 	case http.StatusBadGateway:
-		return Error(status, "BadGateway", "The network connectivity issue encountered for 'Microsoft.Security'; cannot fulfill the request.")
+		return Error(status, "BadGateway",
+			"The network connectivity issue encountered for 'Microsoft.Security'; "+
+				"cannot fulfill the request.")
 	case http.StatusServiceUnavailable:
-		return Error(status, "ServiceUnavailable", "The service is temporarily unavailable. Please try again later.")
+		return Error(status, "ServiceUnavailable",
+			"The service is temporarily unavailable. Please try again later.")
 	case http.StatusGatewayTimeout:
-		return Error(status, "GatewayTimeout", "The gateway did not receive a response from 'Microsoft.Security' within the specified time period.")
+		return Error(status, "GatewayTimeout", "The gateway did not receive a response from "+
+			"'Microsoft.Security' within the specified time period.")
 	default:
 		return Error(status, "InternalServerError", "Encountered internal server error.")
 	}
 }
 
-// Forbidden answers 403 AuthorizationFailed, as for an identity without a role on the subscription or the management group, and in
-// Resource Graph 403 AccessDenied.
+// Forbidden answers 403 AuthorizationFailed, as for an identity without a role on the subscription
+// or management group, and 403 AccessDenied in Resource Graph.
 func Forbidden() Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
-		action, scope := "Microsoft.Security/secureScores/read", "/subscriptions/"+r.PathValue("subscription")
+		action := "Microsoft.Security/secureScores/read"
+		scope := "/subscriptions/" + r.PathValue("subscription")
 		switch {
 		case onGraph(r):
 			accessDenied(w)
 			return
 		case r.PathValue("group") != "":
-			action, scope = "Microsoft.Management/managementGroups/descendants/read", "/providers/Microsoft.Management/managementGroups/"+r.PathValue("group")
-		case r.PathValue("score") != "":
-			action = "Microsoft.Security/secureScores/secureScoreControls/read"
+			action = "Microsoft.Management/managementGroups/descendants/read"
+			scope = managementGroupPath + r.PathValue("group")
 		case strings.HasSuffix(r.URL.Path, "/securescorecontrols"):
 			action = "Microsoft.Security/secureScoreControls/read"
 		case r.PathValue("subscription") == "":
@@ -132,57 +138,74 @@ func onGraph(r *http.Request) bool {
 	return strings.HasSuffix(r.URL.Path, "/microsoft.resourcegraph/resources")
 }
 
-// WrongTenant answers 401 InvalidAuthenticationTokenTenant, as for a subscription that belongs to another tenant.
+// WrongTenant answers 401 InvalidAuthenticationTokenTenant, as for a subscription of another
+// tenant.
 func WrongTenant() Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		const other = "77777777-bbbb-4ccc-8ddd-888888888888"
-		unauthorised(w, "InvalidAuthenticationTokenTenant", fmt.Sprintf("The access token is from the wrong issuer 'https://sts.windows.net/%s/'. It must match the tenant 'https://sts.windows.net/%s/' associated with this subscription. Please use the authority (URL) 'https://login.windows.net/%[2]s' to get the token. Note, if the subscription is transferred to another tenant there is no impact to the services, but information about new tenant could take time to propagate (up to an hour). If you just transferred your subscription and see this error message, please try back later.", TenantID, other))
+		unauthorized(w, "InvalidAuthenticationTokenTenant", fmt.Sprintf(
+			"The access token is from the wrong issuer 'https://sts.windows.net/%s/'. It must match the "+
+				"tenant 'https://sts.windows.net/%s/' associated with this subscription. Please use the "+
+				"authority (URL) 'https://login.windows.net/%[2]s' to get the token. Note, if the "+
+				"subscription is transferred to another tenant there is no impact to the services, but "+
+				"information about new tenant could take time to propagate (up to an hour). If you just "+
+				"transferred your subscription and see this error message, please try back later.",
+			TenantID, other))
 	}
 }
 
-// ExpiredToken answers 401 ExpiredAuthenticationToken, as when the clocks of ARM and the client differ. See also Azure.ExpireTokens.
+// ExpiredToken answers 401 ExpiredAuthenticationToken, as when the clocks of ARM and the client
+// differ. See also [Server.ExpireTokens].
 func ExpiredToken() Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		expiredToken(w, time.Now().Add(-time.Hour), time.Now())
 	}
 }
 
-// Challenge answers 401 with a challenge of continuous access evaluation, as when the identity was disabled or its sessions were revoked: the
-// token is good no more, whatever its time, and a new one has to be asked for with these claims.
+// Challenge answers 401 with a challenge of continuous access evaluation, as when the identity was
+// disabled or its sessions were revoked: the token is invalid before its expiry, and the client
+// must request a new one with these claims.
 func Challenge(claims string) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="`+claims+`"`)
+		w.Header().Set("WWW-Authenticate", `Bearer realm="", `+
+			`authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", `+
+			`error="insufficient_claims", claims="`+claims+`"`)
 		w.WriteHeader(http.StatusUnauthorized)
 	}
 }
 
-// SubscriptionNotFound answers 404, as for a subscription that is gone or that the identity may not see.
+// SubscriptionNotFound answers 404, as for a subscription that is deleted or hidden from the
+// identity.
 func SubscriptionNotFound() Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		subscriptionNotFound(w, r.PathValue("subscription"))
 	}
 }
 
-// ScoreNotFound answers 404 with capitalised keys, as for a subscription that has no secure score.
+// ScoreNotFound answers 404 with capitalized keys, as for a subscription without a secure score.
 func ScoreNotFound() Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		scoreNotFound(w, "ascScore", r.PathValue("subscription"))
 	}
 }
 
-// NotRegistered answers 409 MissingSubscriptionRegistration: the subscription does not use Microsoft Defender for Cloud yet.
+// NotRegistered answers 409 MissingSubscriptionRegistration, as for a subscription that does not
+// use Microsoft Defender for Cloud.
 func NotRegistered() Fault {
 	return Error(http.StatusConflict, "MissingSubscriptionRegistration",
-		"The subscription is not registered to use namespace 'Microsoft.Security'. See https://aka.ms/rps-not-found for how to register subscriptions.")
+		"The subscription is not registered to use namespace 'Microsoft.Security'. "+
+			"See https://aka.ms/rps-not-found for how to register subscriptions.")
 }
 
-// InvalidNamespace is the answer of a cloud that has no Microsoft.Security. Sources tell of 404 and of 409.
+// InvalidNamespace is the answer of a cloud without Microsoft.Security. Sources report 404 and 409.
 func InvalidNamespace(status int) Fault {
-	return Error(status, "InvalidResourceNamespace", "The resource namespace 'Microsoft.Security' is invalid.")
+	return Error(status, "InvalidResourceNamespace",
+		"The resource namespace 'Microsoft.Security' is invalid.")
 }
 
-// Throttle answers the first n requests with 429 and a Retry-After of whole seconds, and the later ones well; a negative n never ends.
-// Without a Retry-After (0) the header is left out.
+// Throttle answers the first n requests with 429 and a Retry-After of whole seconds; later ones are
+// healthy. With a negative n all requests are throttled; with a retryAfter of 0 the header is
+// absent.
 func Throttle(n int, retryAfter time.Duration) Fault {
 	seconds := strconv.Itoa(int(retryAfter.Seconds()))
 	throttled := Fault(func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
@@ -201,7 +224,8 @@ func Throttle(n int, retryAfter time.Duration) Fault {
 		}
 		w.Header().Set("x-ms-ratelimit-remaining-subscription-reads", "0")
 		armError(w, http.StatusTooManyRequests, "ResourceRequestsThrottled",
-			"Number of requests for action 'Microsoft.Security/secureScores/read' exceeded the limit of '50' for time interval '00:05:00'. Please try again after '%s' seconds.", seconds)
+			"Number of requests for action 'Microsoft.Security/secureScores/read' exceeded the limit of "+
+				"'50' for time interval '00:05:00'. Please try again after '%s' seconds.", seconds)
 	})
 	if n < 0 {
 		return throttled
@@ -209,27 +233,31 @@ func Throttle(n int, retryAfter time.Duration) Fault {
 	return Times(n, throttled)
 }
 
-// LoginError answers as the login endpoint does, with an OAuth error kind and an AADSTS code.
+// LoginError answers with the token endpoint's error body: an OAuth error kind and an AADSTS code.
 func LoginError(status int, kind string, code int, description string) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		loginError(w, status, kind, code, description)
 	}
 }
 
-// ExpiredSecret is the login endpoint's answer to a client secret past its end.
+// ExpiredSecret is the token endpoint's answer to an expired client secret.
 func ExpiredSecret() Fault {
-	return LoginError(http.StatusUnauthorized, "invalid_client", 7000222, fmt.Sprintf("The provided client secret keys for app '%s' are expired. Visit the Azure portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: https://aka.ms/certCreds.", ClientID))
+	return LoginError(http.StatusUnauthorized, "invalid_client", 7000222, fmt.Sprintf(
+		"The provided client secret keys for app '%s' are expired. Visit the Azure portal to create new "+
+			"keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials "+
+			"for added security: https://aka.ms/certCreds.", ClientID))
 }
 
-// Rewrite spoils the body of the good answer. The bytes need not be valid JSON, nor valid UTF-8, afterwards.
-func Rewrite(spoil func(r *http.Request, body []byte) []byte) Fault {
+// Rewrite corrupts the body of the healthy answer. The result can be invalid JSON and invalid
+// UTF-8.
+func Rewrite(corrupt func(r *http.Request, body []byte) []byte) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		good := record(w, r, next)
-		write(w, good.status, w.Header().Get("Content-Type"), spoil(r, good.body.Bytes()))
+		healthy := record(w, r, next)
+		write(w, healthy.status, w.Header().Get("Content-Type"), corrupt(r, healthy.body.Bytes()))
 	}
 }
 
-// Replace is Rewrite by a regular expression, everywhere in the body. The replacement is taken literally.
+// Replace rewrites every match of a regular expression in the body. The replacement is literal.
 func Replace(pattern, replacement string) Fault {
 	re := regexp.MustCompile(pattern)
 	return Rewrite(func(_ *http.Request, body []byte) []byte {
@@ -237,28 +265,32 @@ func Replace(pattern, replacement string) Fault {
 	})
 }
 
-// NullScore puts null in the place of every score object.
+// NullScore replaces every score object with null.
 func NullScore() Fault { return Replace(`"score":\{[^}]*\}`, `"score":null`) }
 
-// EmptyScore leaves the score objects without a field.
+// EmptyScore removes all fields of the score objects.
 func EmptyScore() Fault { return Replace(`"score":\{[^}]*\}`, `"score":{}`) }
 
-// EmptyList answers 200 with no item.
-func EmptyList() Fault { return Body(http.StatusOK, "application/json; charset=utf-8", `{"value":[]}`) }
+// EmptyList answers 200 without items.
+func EmptyList() Fault {
+	return Body(http.StatusOK, "application/json; charset=utf-8", `{"value":[]}`)
+}
 
-// Number puts a literal in the place of every value of a numeric field such as max, current, percentage, weight or
-// healthyResourceCount: 58.5, 58.0, "58", NaN, 1e400, -1, null.
+// Number replaces every value of a numeric field (max, current, percentage, weight,
+// healthyResourceCount and so on) with a literal: 58.5, 58.0, "58", NaN, 1e400, -1, null.
 func Number(field, literal string) Fault {
 	return Replace(`"`+field+`":-?[0-9.]+`, `"`+field+`":`+literal)
 }
 
-// ControlName puts a display name in the place of every control's own. It may hold anything, invalid UTF-8 too.
+// ControlName replaces every control's display name. It can contain anything, even invalid UTF-8.
 func ControlName(name string) Fault {
-	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`, "\x00", `\u0000`, "\x1b", `\u001b`).Replace(name)
+	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`,
+		"\x00", `\u0000`, "\x1b", `\u001b`).Replace(name)
 	return OnControls(Replace(`"displayName":"[^"]*"`, `"displayName":"`+quoted+`"`))
 }
 
-// Duplicate adds the first item of the list once more at the end, with 0.01 for its current score so that a test sees which one won.
+// Duplicate repeats the first item at the end of the list, with a current score of 0.01 so that a
+// test can see which one was used.
 func Duplicate() Fault {
 	current := regexp.MustCompile(`"current":[0-9.]+`)
 	return Rewrite(func(_ *http.Request, body []byte) []byte {
@@ -270,44 +302,44 @@ func Duplicate() Fault {
 	})
 }
 
-// NextLink names another page, at a URL of the test's choice: relative, on another host, with another scheme.
+// NextLink adds a nextLink of the test's choice: relative, to another host, with another scheme.
 func NextLink(to string) Fault {
 	return Rewrite(func(_ *http.Request, body []byte) []byte {
 		return editPage(body, func(p *page) { p.NextLink = to })
 	})
 }
 
-// NextLinkToItself names as the next page the one that was just read.
+// NextLinkToItself adds a nextLink to the page itself.
 func NextLinkToItself() Fault {
 	return Rewrite(func(r *http.Request, body []byte) []byte {
 		return editPage(body, func(p *page) { p.NextLink = "https://" + r.Host + r.RequestURI })
 	})
 }
 
-// EndlessPages always names another page, with a nextLink that was not there before. All but the first are empty.
+// EndlessPages always adds a nextLink, different on every page. All pages but the first are empty.
 func EndlessPages() Fault {
 	return Rewrite(func(r *http.Request, body []byte) []byte {
 		return editPage(body, func(p *page) {
-			// The token was good, or there would be no page; it lies beyond the end of every list.
+			// The token was valid, or there would be no page; the next one is beyond the end of every list.
 			offset, _ := parseSkipToken(r.URL.Query().Get("$skiptoken"))
 			p.NextLink = nextLink(r, max(offset, 1_000_000)+1)
 		})
 	})
 }
 
-// Truncated cuts the connection, or the HTTP/2 stream, in the middle of a body whose Content-Length promised more.
+// Truncated cuts the connection, or the HTTP/2 stream, halfway through the announced body.
 func Truncated() Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		good := record(w, r, next)
-		w.Header().Set("Content-Length", strconv.Itoa(good.body.Len()))
-		w.WriteHeader(good.status)
-		_, _ = w.Write(good.body.Bytes()[:good.body.Len()/2])
+		healthy := record(w, r, next)
+		w.Header().Set("Content-Length", strconv.Itoa(healthy.body.Len()))
+		w.WriteHeader(healthy.status)
+		_, _ = w.Write(healthy.body.Bytes()[:healthy.body.Len()/2])
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// Huge answers with a valid but empty list that is size bytes long, with or without saying so beforehand.
+// Huge answers with a valid but empty list of size bytes, with or without a Content-Length.
 func Huge(size int64, contentLength bool) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -326,11 +358,13 @@ func Huge(size int64, contentLength bool) Fault {
 	}
 }
 
-// GzipBomb answers with a small compressed body that unpacks to about size bytes, again a valid but empty list.
+// GzipBomb answers with a small compressed body that expands to about size bytes, like that of
+// [Huge].
 func GzipBomb(size int64) Fault {
 	const mebibyte = 1 << 20
-	// Gzip streams may follow each other, so one packed mebibyte serves for all of them.
-	begin, blank, end := pack(`{"value":[`), pack(strings.Repeat(" ", mebibyte)), pack(`]}`)
+	// Gzip streams can be concatenated, so one compressed mebibyte is enough.
+	begin, end := compress(`{"value":[`), compress(`]}`)
+	blank := compress(strings.Repeat(" ", mebibyte))
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		w.Header().Set("Content-Encoding", "gzip")
@@ -344,7 +378,7 @@ func GzipBomb(size int64) Fault {
 	}
 }
 
-func pack(s string) []byte {
+func compress(s string) []byte {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	// Writing to memory does not fail.
@@ -353,13 +387,13 @@ func pack(s string) []byte {
 	return b.Bytes()
 }
 
-// A page is a list's body, its items as they are.
+// page is a list's body with its items undecoded.
 type page struct {
 	Value    []json.RawMessage `json:"value"`
 	NextLink string            `json:"nextLink,omitempty"`
 }
 
-// editPage changes a list's body; a body that is not one, such as an error, stays as it is.
+// editPage edits a list's body; any other body, such as an error, is unchanged.
 func editPage(body []byte, edit func(*page)) []byte {
 	var p page
 	if err := json.Unmarshal(body, &p); err != nil || p.Value == nil {
@@ -373,7 +407,7 @@ func editPage(body []byte, edit func(*page)) []byte {
 	return edited
 }
 
-// A recording keeps an answer back; headers go to the real answer at once.
+// recording holds an answer back. Headers go to the real answer at once.
 type recording struct {
 	header http.Header
 	status int

@@ -3,7 +3,6 @@ package simulator_test
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net/http"
@@ -16,17 +15,8 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
 
-func poolOf(t *testing.T, pem []byte) *x509.CertPool {
-	t.Helper()
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		t.Fatalf("no certificate in %s", pem)
-	}
-	return pool
-}
-
-// TestFaultAnswers checks each fault that answers at once by what arrives through the SDK's pipeline.
-func TestFaultAnswers(t *testing.T) {
+// TestFaults_Answers checks what arrives through the SDK's pipeline.
+func TestFaults_Answers(t *testing.T) {
 	const long = "name\nwith \"quotes\" and \xff\xfe"
 	for _, test := range []struct {
 		name   string
@@ -67,24 +57,24 @@ func TestFaultAnswers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			tenant := simulator.Generate(2, 3)
-			ill, well := tenant.Subscriptions[0].ID, tenant.Subscriptions[1].ID
-			tenant.Faults = map[string]simulator.Fault{strings.ToUpper(ill): test.fault}
+			faulty, healthy := tenant.Subscriptions[0].ID, tenant.Subscriptions[1].ID
+			tenant.Faults = map[string]simulator.Fault{strings.ToUpper(faulty): test.fault}
 			a, c := start(t, tenant)
-			response, body := c.body(controlsOfScorePath(ill, "ascScore"))
+			response, body := c.body(controlsPath(faulty))
 			if response.StatusCode != test.status || !strings.Contains(body, test.want) {
 				t.Errorf("got %d %s, want %d with %s", response.StatusCode, body, test.status, test.want)
 			}
 			if name, value, ok := strings.Cut(test.header, ": "); ok && !strings.HasPrefix(response.Header.Get(name), value) {
 				t.Errorf("got %s: %s, want %s", name, response.Header.Get(name), value)
 			}
-			c.list(controlsPath(well)) // fails the test unless the neighbour is well
-			a.SetFault(ill, nil)
-			c.list(controlsPath(ill))
+			c.list(controlsPath(healthy)) // fails the test unless the other subscription is healthy
+			a.SetFault(faulty, nil)
+			c.list(controlsPath(faulty))
 		})
 	}
 }
 
-func TestDuplicateKeepsTheFirst(t *testing.T) {
+func TestDuplicate_RepeatsTheFirstItem(t *testing.T) {
 	tenant := simulator.Generate(1, 2)
 	id := tenant.Subscriptions[0].ID
 	a, c := start(t, tenant)
@@ -95,7 +85,7 @@ func TestDuplicateKeepsTheFirst(t *testing.T) {
 	}
 }
 
-func TestFaultsOfOneList(t *testing.T) {
+func TestFaults_OfOneList(t *testing.T) {
 	tenant := simulator.Generate(1, 2)
 	id := tenant.Subscriptions[0].ID
 	for _, test := range []struct {
@@ -112,15 +102,14 @@ func TestFaultsOfOneList(t *testing.T) {
 			a.SetFault(id, test.fault)
 			scores, _ := c.body(scoresPath(id))
 			controls, _ := c.body(controlsPath(id))
-			ofScore, _ := c.body(controlsOfScorePath(id, "ascScore"))
-			if scores.StatusCode != test.scores || controls.StatusCode != test.controls || ofScore.StatusCode != test.controls {
-				t.Errorf("got %d, %d and %d", scores.StatusCode, controls.StatusCode, ofScore.StatusCode)
+			if scores.StatusCode != test.scores || controls.StatusCode != test.controls {
+				t.Errorf("got %d and %d", scores.StatusCode, controls.StatusCode)
 			}
 		})
 	}
 }
 
-func TestThrottleEnds(t *testing.T) {
+func TestThrottle_Ends(t *testing.T) {
 	a, c := start(t, simulator.Generate(1, 1))
 	statuses := func() (got []int) {
 		for range 4 {
@@ -135,7 +124,7 @@ func TestThrottleEnds(t *testing.T) {
 	}
 	a.SetListFault(simulator.Throttle(-1, 0))
 	if got := statuses(); got[0] != 429 || got[3] != 429 {
-		t.Errorf("for ever: %v", got)
+		t.Errorf("forever: %v", got)
 	}
 }
 
@@ -176,7 +165,7 @@ func nextLinkOf(t *testing.T, body string) string {
 	return strings.ReplaceAll(link, `\u0026`, "&")
 }
 
-func TestHangAndSlow(t *testing.T) {
+func TestFaults_HangAndSlow(t *testing.T) {
 	tenant := simulator.Generate(1, 1)
 	id := tenant.Subscriptions[0].ID
 	a, c := start(t, tenant)
@@ -245,8 +234,8 @@ func TestHuge(t *testing.T) {
 	}
 }
 
-// A client that stops reading must not leave the simulator writing for ever.
-func TestHugeEndsWithTheClient(t *testing.T) {
+// A client that stops reading must not keep the simulator writing.
+func TestHuge_EndsWithTheClient(t *testing.T) {
 	tenant := simulator.Generate(1, 1)
 	id := tenant.Subscriptions[0].ID
 	a, c := start(t, tenant)
@@ -264,7 +253,7 @@ func TestHugeEndsWithTheClient(t *testing.T) {
 	<-ended
 }
 
-func TestTokenFaults(t *testing.T) {
+func TestFaults_OfTheTokenEndpoint(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		fault  simulator.Fault
@@ -308,8 +297,9 @@ func TestTokenFaults(t *testing.T) {
 	})
 }
 
-// A request that hangs must end with its client over either protocol, and a POST too, or the simulator would gather them.
-func TestHangEndsWithTheClient(t *testing.T) {
+// A hanging request must end with its client over either protocol, even a POST, or requests would pile
+// up.
+func TestHang_EndsWithTheClient(t *testing.T) {
 	for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		t.Run(protocol, func(t *testing.T) {
 			a, _ := start(t, simulator.Tenant{})
@@ -339,7 +329,7 @@ func TestHangEndsWithTheClient(t *testing.T) {
 	}
 }
 
-// canceling is the fault for a client that gives up as soon as its request has arrived.
+// canceling makes the client give up as soon as its request has arrived.
 func canceling(cancel context.CancelFunc, f simulator.Fault) simulator.Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		cancel()

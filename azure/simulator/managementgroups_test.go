@@ -13,7 +13,7 @@ func descendantsPath(group string) string {
 	return "/providers/Microsoft.Management/managementGroups/" + group + "/descendants?api-version=2020-05-01"
 }
 
-func TestDescendants(t *testing.T) {
+func TestDescendants_OfNestedGroups(t *testing.T) {
 	tenant := simulator.Generate(3, 1)
 	ids := idsOf(tenant)
 	unseen := "aaaaaaaa-0000-4000-8000-000000000002"
@@ -66,7 +66,7 @@ func TestDescendants(t *testing.T) {
 	}
 	a.SetGroupFault(simulator.ServerError(503))
 	if response, _ := c.body(descendantsPath("empty")); response.StatusCode != 503 {
-		t.Errorf("ill: %d", response.StatusCode)
+		t.Errorf("faulty: %d", response.StatusCode)
 	}
 	if got := a.Requests()["list_descendants"]; got != 6 {
 		t.Errorf("counted %d requests", got)

@@ -1,0 +1,44 @@
+package simulator
+
+import (
+	"fmt"
+	"math/rand/v2"
+)
+
+// Generate is a tenant of n subscriptions with the given number of controls each, for benchmarks
+// and for comparing many values. It is deterministic and does not drift: names and counts vary,
+// some controls have no resources, some scores are fractions.
+func Generate(n, controls int) Tenant {
+	random := rand.New(rand.NewPCG(uint64(n), uint64(controls)))
+	tenant := Tenant{Subscriptions: make([]Subscription, n)}
+	for i := range tenant.Subscriptions {
+		tenant.Subscriptions[i] = Subscription{
+			ID:       fmt.Sprintf("%08x-0000-4000-8000-%012x", i+1, i+1),
+			Name:     fmt.Sprintf("Subscription %04d", i+1),
+			Controls: generateControls(random, controls),
+		}
+	}
+	return tenant
+}
+
+func generateControls(random *rand.Rand, n int) []Control {
+	controls := make([]Control, n)
+	for i := range controls {
+		c := Control{
+			ID:            fmt.Sprintf("00000000-0000-4000-9000-%012x", i+1),
+			DisplayName:   fmt.Sprintf("Generated control %d", i+1),
+			Max:           float64(1 + i%10),
+			Healthy:       random.IntN(500),
+			Unhealthy:     random.IntN(500),
+			NotApplicable: random.IntN(50),
+		}
+		if i < len(definitions) {
+			c.ID, c.DisplayName, c.Max = definitions[i].id, definitions[i].name, definitions[i].max
+		}
+		if random.IntN(10) == 0 {
+			c.Healthy, c.Unhealthy = 0, 0
+		}
+		controls[i] = c
+	}
+	return controls
+}

@@ -1,0 +1,101 @@
+package simulator
+
+import (
+	"net/http"
+	"strings"
+)
+
+const managementGroupPath = "/providers/Microsoft.Management/managementGroups/"
+
+// managementGroup is a group of the tenant. Its members are IDs of subscriptions or other groups.
+type managementGroup struct {
+	id      string
+	members []string
+}
+
+func newManagementGroups(members map[string][]string) map[string]managementGroup {
+	groups := make(map[string]managementGroup, len(members))
+	for id, m := range members {
+		groups[strings.ToLower(id)] = managementGroup{id, m}
+	}
+	return groups
+}
+
+// descendant is a subscription or a group somewhere below a group.
+type descendant struct {
+	id     string
+	parent string // ID of a group
+	group  bool
+}
+
+// listDescendants also lists subscriptions that the principal does not see in the list of
+// subscriptions: a role on the group is enough. Microsoft's specification gives their type as
+// /subscriptions, its sample as the longer name; those with lower-case IDs have the shorter one
+// here.
+func (s *Server) listDescendants(w http.ResponseWriter, r *http.Request) {
+	found, ok := s.descendants(r.PathValue("group"))
+	if !ok {
+		Forbidden()(w, r, nil)
+		return
+	}
+	type item struct {
+		ID         string `json:"id"`
+		Type       string `json:"type"`
+		Name       string `json:"name"`
+		Properties struct {
+			DisplayName string `json:"displayName"`
+			Parent      struct {
+				ID string `json:"id"`
+			} `json:"parent"`
+		} `json:"properties"`
+	}
+	items := make([]item, len(found))
+	s.mu.Lock()
+	for i, d := range found {
+		it := item{
+			ID: managementGroupPath + d.id, Type: "Microsoft.Management/managementGroups", Name: d.id,
+		}
+		it.Properties.DisplayName = d.id
+		it.Properties.Parent.ID = managementGroupPath + d.parent
+		if !d.group {
+			sub := Subscription{ID: d.id, Name: d.id}
+			if j := s.find(d.id); j >= 0 {
+				sub = s.subscriptions[j].Subscription
+			}
+			it.ID, it.Name, it.Properties.DisplayName = sub.path(), strings.ToLower(sub.ID), sub.Name
+			it.Type = "Microsoft.Management/managementGroups/subscriptions"
+			if sub.lowercaseIDs() {
+				it.Type = "/subscriptions"
+			}
+		}
+		items[i] = it
+	}
+	s.mu.Unlock()
+	writePage(w, r, items, s.pageSize)
+}
+
+// descendants returns everything below the group, level by level, each once even if groups form a
+// cycle. It reports false for a group that does not exist.
+func (s *Server) descendants(id string) ([]descendant, bool) {
+	root, ok := s.groups[strings.ToLower(id)]
+	if !ok {
+		return nil, false
+	}
+	var found []descendant
+	seen := map[string]bool{strings.ToLower(id): true}
+	for level := []managementGroup{root}; len(level) > 0; level = level[1:] {
+		for _, member := range level[0].members {
+			if seen[strings.ToLower(member)] {
+				continue
+			}
+			seen[strings.ToLower(member)] = true
+			child, isGroup := s.groups[strings.ToLower(member)]
+			if isGroup {
+				level = append(level, child)
+				member = child.id
+			}
+			found = append(found, descendant{member, level[0].id, isGroup})
+		}
+	}
+	return found, true
+}
