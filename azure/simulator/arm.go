@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"math"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -115,13 +114,7 @@ type (
 )
 
 // MarshalJSON implements [json.Marshaler].
-func (d double) MarshalJSON() ([]byte, error) {
-	b := strconv.AppendFloat(nil, float64(d), 'f', -1, 64)
-	if float64(d) == math.Trunc(float64(d)) {
-		b = append(b, ".0"...)
-	}
-	return b, nil
-}
+func (d double) MarshalJSON() ([]byte, error) { return appendDouble(nil, float64(d)), nil }
 
 func newARMScore(s Score) armScore {
 	return armScore{Max: s.Max, Current: double(s.Current), Percentage: double(s.Ratio)}

@@ -133,3 +133,11 @@ func noValidSubscriptions(w http.ResponseWriter, given string) {
 		"There must be at least one subscription that is eligible to contain resources. Given: '%s'.",
 		given)
 }
+
+// packingRefused is the answer of a Resource Graph that does not know the function.
+func packingRefused(w http.ResponseWriter, function string) {
+	invalidQuery(w, graphDetail{
+		Code: "InvalidQueryLanguage", Message: "InvalidQueryLanguage",
+		Line: -1, Position: -1, Token: function,
+	})
+}

@@ -23,19 +23,23 @@ import (
 )
 
 const (
-	packedQuery = `securityresources | where type in~ ('microsoft.security/securescores','microsoft.security/securescores/securescorecontrols') | summarize items = make_list(bag_pack('type', type, 'id', id, 'name', name, 'displayName', properties.displayName, 'score', properties.score, 'weight', properties.weight, 'environment', properties.environment, 'healthy', properties.healthyResourceCount, 'unhealthy', properties.unhealthyResourceCount, 'notApplicable', properties.notApplicableResourceCount)) by subscriptionId`
-	plainQuery  = `securityresources | where type in~ ('microsoft.security/securescores','microsoft.security/securescores/securescorecontrols')
+	scoreTypes  = `securityresources | where type in~ ('microsoft.security/securescores', 'microsoft.security/securescores/securescorecontrols') `
+	packedQuery = scoreTypes + `| summarize items = make_list(bag_pack('type', type, 'id', id, 'name', name, 'displayName', properties.displayName, 'score', properties.score, 'weight', properties.weight, 'environment', properties.environment, 'healthy', properties.healthyResourceCount, 'unhealthy', properties.unhealthyResourceCount, 'notApplicable', properties.notApplicableResourceCount)) by subscriptionId`
+	plainQuery  = scoreTypes + `
 | project id, name, type, subscriptionId, displayName = properties.displayName, score = properties.score, weight = properties.weight, environment = properties.environment, healthy = properties.healthyResourceCount, unhealthy = properties.unhealthyResourceCount, notApplicable = properties.notApplicableResourceCount
 | order by id asc`
-	graphPath = "/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01"
+	subscriptionTypes        = `resourcecontainers | where type =~ 'microsoft.resources/subscriptions' `
+	packedSubscriptionsQuery = subscriptionTypes + `| summarize items = make_list(bag_pack('id', subscriptionId, 'name', name, 'tenantId', tenantId, 'state', properties.state)) by part = hash(subscriptionId, 16)`
+	plainSubscriptionsQuery  = subscriptionTypes + `| project id, subscriptionId, name, tenantId, state = properties.state | order by id asc`
+	graphPath                = "/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01"
 )
 
 type row struct {
-	ID, Name, Type, SubscriptionID, DisplayName, Environment string
-	Score                                                    struct{ Max, Current, Percentage float64 }
-	Weight                                                   int
-	Healthy, Unhealthy, NotApplicable                        *int
-	Items                                                    []row
+	ID, Name, Type, SubscriptionID, DisplayName, Environment, TenantID, State string
+	Score                                                                     struct{ Max, Current, Percentage float64 }
+	Weight                                                                    int
+	Healthy, Unhealthy, NotApplicable                                         *int
+	Items                                                                     []row
 }
 
 type answer struct {
@@ -123,7 +127,8 @@ func generous(tenant simulator.Tenant) simulator.Tenant {
 	return tenant
 }
 
-// mixed is a tenant with every kind of subscription: readable, connected, unscored, forbidden, disabled.
+// mixed is a tenant with every kind of subscription: readable, connected, unscored, forbidden,
+// disabled.
 func mixed() simulator.Tenant {
 	tenant := generous(simulator.Generate(5, 3))
 	s := tenant.Subscriptions
@@ -385,8 +390,8 @@ func TestResourceGraph_Scopes(t *testing.T) {
 	}
 }
 
-// BenchmarkPackedBatch is the simulator's share of a client benchmark: one query of 1,000 subscriptions
-// with 16 controls each, whose body is discarded.
+// BenchmarkPackedBatch is the simulator's share of a client benchmark: one query of 1,000
+// subscriptions with 16 controls each, whose body is discarded.
 func BenchmarkPackedBatch(b *testing.B) {
 	tenant := generous(simulator.Generate(1000, 16))
 	a, err := simulator.Start(tenant)

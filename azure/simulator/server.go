@@ -12,8 +12,9 @@
 //     api-version 2020-01-01, paged by nextLink;
 //   - GET /providers/Microsoft.Management/managementGroups/{id}/descendants, api-version
 //     2020-05-01;
-//   - POST /providers/Microsoft.ResourceGraph/resources, api-version 2024-04-01, for the queries of
-//     the client only, within the published quota of 15 queries in 5 seconds.
+//   - POST /providers/Microsoft.ResourceGraph/resources, api-version 2024-04-01, for plain and
+//     packed queries of secure scores and of subscriptions, within the published quota of 15
+//     queries in 5 seconds.
 //
 // Scores follow Microsoft's published formula. Paths, JSON shapes and the formula come from
 // Microsoft's REST specification and documentation; error bodies and headers come from published
@@ -98,6 +99,7 @@ type Server struct {
 	buckets       map[bucketKey]bucket
 	window        window
 	throttled     int
+	plans         map[string]*graphPlan // by query
 	requests      map[string]int
 	inFlight      int
 	maxInFlight   int
@@ -151,6 +153,7 @@ func newServer(tenant Tenant) *Server {
 		faults:        map[string]Fault{},
 		tokens:        map[string]time.Time{},
 		buckets:       map[bucketKey]bucket{},
+		plans:         map[string]*graphPlan{},
 		requests:      map[string]int{},
 	}
 	if s.now == nil {

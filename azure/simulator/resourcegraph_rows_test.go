@@ -1,0 +1,119 @@
+package simulator_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
+)
+
+// unpack returns the items of packed rows by the ID of their subscription.
+func unpack(t *testing.T, rows []row) map[string]row {
+	t.Helper()
+	items := map[string]row{}
+	for _, r := range rows {
+		for _, item := range r.Items {
+			if _, twice := items[item.ID]; twice {
+				t.Errorf("%s is packed twice", item.ID)
+			}
+			items[item.ID] = item
+		}
+	}
+	return items
+}
+
+// Every subscription that ARM lists is a container, readable scores or not.
+func TestContainers_AreTheListOfARM(t *testing.T) {
+	tenant := mixed()
+	_, c := start(t, tenant)
+	listed, _ := c.list(subscriptionsPath)
+	packed := unpack(t, c.query(object{"query": packedSubscriptionsQuery}).Data)
+	plain := c.query(object{"query": plainSubscriptionsQuery})
+	if len(packed) != 5 || plain.Count != 5 || len(listed) != 5 {
+		t.Fatalf("%d packed, %d plain, %d listed", len(packed), plain.Count, len(listed))
+	}
+	for i, s := range listed {
+		want := row{ID: s.SubscriptionID, Name: s.DisplayName, TenantID: s.TenantID, State: s.State}
+		if got := packed[s.SubscriptionID]; !reflect.DeepEqual(got, want) {
+			t.Errorf("packed %+v, want %+v", got, want)
+		}
+		want.ID, want.SubscriptionID = s.ID, s.SubscriptionID
+		if got := plain.Data[i]; !reflect.DeepEqual(got, want) {
+			t.Errorf("plain %+v, want %+v", got, want)
+		}
+	}
+}
+
+// A query of a tenant sees its first 10,000 subscriptions only, and says so.
+func TestContainers_TenantLimit(t *testing.T) {
+	tenant := generous(simulator.Generate(10_001, 0))
+	a, c := start(t, tenant)
+	limitHit := func() string {
+		response, _ := c.refusal(object{"query": packedSubscriptionsQuery})
+		return response.Header.Get("x-ms-tenant-subscription-limit-hit")
+	}
+	if got := limitHit(); got != "true" {
+		t.Errorf("limit hit %q with 10,001 subscriptions", got)
+	}
+	packed := c.query(object{"query": packedSubscriptionsQuery})
+	if items := unpack(t, packed.Data); len(items) != 10_000 || packed.Count != 16 {
+		t.Errorf("%d subscriptions in %d rows, want 10,000 in 16", len(items), packed.Count)
+	}
+
+	pages, seen := 0, map[string]bool{}
+	for options := (object{}); ; pages++ {
+		page := c.query(object{"query": plainSubscriptionsQuery, "options": options})
+		for _, r := range page.Data {
+			seen[r.SubscriptionID] = true
+		}
+		if page.SkipToken == "" {
+			break
+		}
+		options["$skipToken"] = page.SkipToken
+	}
+	if len(seen) != 10_000 || pages != 9 || seen[tenant.Subscriptions[10_000].ID] {
+		t.Errorf("%d subscriptions on %d pages, want all but the last on 10", len(seen), pages+1)
+	}
+
+	a.RemoveSubscription(tenant.Subscriptions[0].ID)
+	if got := limitHit(); got != "" {
+		t.Errorf("limit hit %q with 10,000 subscriptions", got)
+	}
+}
+
+func TestContainers_Scopes(t *testing.T) {
+	tenant := mixed()
+	ids := idsOf(tenant)
+	tenant.ManagementGroups = map[string][]string{
+		"outer": {"inner", ids[0], "99999999-0000-4000-8000-000000000000"}, "inner": {ids[3], ids[0]},
+	}
+	_, c := start(t, tenant)
+	for name, test := range map[string]struct {
+		scope object
+		want  []string
+	}{
+		"list":         {object{"subscriptions": ids[2:4]}, ids[2:4]},
+		"group":        {object{"managementGroups": []string{"INNER"}}, []string{ids[0], ids[3]}},
+		"nested group": {object{"managementGroups": []string{"outer", "inner"}}, []string{ids[0], ids[3]}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.scope["query"] = plainSubscriptionsQuery
+			var got []string
+			for _, r := range c.query(test.scope).Data {
+				got = append(got, r.SubscriptionID)
+			}
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+	for want, scope := range map[string]object{
+		`"code":"AccessDenied"`: {"query": plainSubscriptionsQuery, "managementGroups": []string{"other"}},
+		`"code":"InvalidScope"`: {"query": plainSubscriptionsQuery, "managementGroups": []string{"outer"}, "subscriptions": ids},
+	} {
+		if _, body := c.refusal(scope); !strings.Contains(body, want) {
+			t.Errorf("got %s, want %s", body, want)
+		}
+	}
+}
