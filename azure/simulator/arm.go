@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -81,14 +82,24 @@ func (s *Server) accepts(w http.ResponseWriter, r *http.Request, route string) b
 
 // The wire format of Microsoft's specification and the published samples.
 type (
+	armList[T any] struct {
+		Value    []T       `json:"value"`
+		NextLink string    `json:"nextLink,omitempty"`
+		Count    *armCount `json:"count,omitempty"` // only in the list of subscriptions
+	}
+	armCount struct {
+		Type  string `json:"type"`
+		Value int    `json:"value"`
+	}
 	armSubscription struct {
-		ID                  string   `json:"id"`
-		AuthorizationSource string   `json:"authorizationSource"`
-		ManagedByTenants    []string `json:"managedByTenants"`
-		SubscriptionID      string   `json:"subscriptionId"`
-		TenantID            string   `json:"tenantId"`
-		DisplayName         string   `json:"displayName"`
-		State               string   `json:"state"`
+		ID                  string            `json:"id"`
+		AuthorizationSource string            `json:"authorizationSource"`
+		ManagedByTenants    []string          `json:"managedByTenants"`
+		SubscriptionID      string            `json:"subscriptionId"`
+		TenantID            string            `json:"tenantId"`
+		DisplayName         string            `json:"displayName"`
+		State               string            `json:"state"`
+		Tags                map[string]string `json:"tags,omitempty"`
 	}
 	armResource struct {
 		ID         string        `json:"id"`
@@ -120,22 +131,33 @@ func newARMScore(s Score) armScore {
 	return armScore{Max: s.Max, Current: double(s.Current), Percentage: double(s.Ratio)}
 }
 
+// listSubscriptions only builds the items of its page: a large tenant has hundreds of pages.
 func (s *Server) listSubscriptions(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	items := make([]armSubscription, len(s.subscriptions))
-	for i, sub := range s.subscriptions {
-		items[i] = armSubscription{
+	total := len(s.subscriptions)
+	start, end, ok := page(w, r, total, cmp.Or(s.subscriptionPageSize, s.pageSize))
+	items := make([]armSubscription, 0, end-start)
+	for _, sub := range s.subscriptions[start:end] {
+		items = append(items, armSubscription{
 			ID:                  sub.path(),
 			AuthorizationSource: "RoleBased",
 			ManagedByTenants:    []string{},
-			SubscriptionID:      strings.ToLower(sub.ID),
+			SubscriptionID:      sub.id,
 			TenantID:            TenantID,
 			DisplayName:         sub.Name,
 			State:               sub.state(),
-		}
+			Tags:                sub.Tags,
+		})
 	}
 	s.mu.Unlock()
-	writePage(w, r, items, s.pageSize)
+	if !ok {
+		return
+	}
+	list := armList[armSubscription]{Value: items, Count: &armCount{"Total", len(items)}}
+	if end < total {
+		list.NextLink, list.Count.Type = nextLink(r, end), "Partial"
+	}
+	writeJSON(w, http.StatusOK, list)
 }
 
 func (s *Server) listSecureScores(w http.ResponseWriter, r *http.Request) {
@@ -207,27 +229,32 @@ func (s *Server) subscription(w http.ResponseWriter, r *http.Request) (sub Subsc
 	return sub.At(s.now()), true
 }
 
-// writePage writes the page that the request's $skiptoken names, with a nextLink if there is
-// another. A size of 0 puts all items on one page.
+// writePage writes the page of the items that the request asks for.
 func writePage[T any](w http.ResponseWriter, r *http.Request, items []T, size int) {
+	start, end, ok := page(w, r, len(items), size)
+	if !ok {
+		return
+	}
+	list := armList[T]{Value: items[start:end]}
+	if end < len(items) {
+		list.NextLink = nextLink(r, end)
+	}
+	writeJSON(w, http.StatusOK, list)
+}
+
+// page returns the range of items on the page that the request's $skiptoken names, or answers that
+// the token is invalid. A size of 0 puts all items on one page.
+func page(w http.ResponseWriter, r *http.Request, total, size int) (start, end int, ok bool) {
 	offset, err := parseSkipToken(r.URL.Query().Get("$skiptoken"))
 	if err != nil {
 		armError(w, http.StatusBadRequest, "InvalidSkipToken", "The skip token is invalid.")
-		return
+		return 0, 0, false
 	}
-	var page struct {
-		Value    []T    `json:"value"`
-		NextLink string `json:"nextLink,omitempty"`
-	}
-	start, end := min(offset, len(items)), len(items)
+	start, end = min(offset, total), total
 	if size > 0 {
-		end = min(start+size, end)
+		end = min(start+size, total)
 	}
-	page.Value = items[start:end]
-	if end < len(items) {
-		page.NextLink = nextLink(r, end)
-	}
-	writeJSON(w, http.StatusOK, page)
+	return start, end, true
 }
 
 // nextLink is the request's URL, as the client spelled it, with a $skiptoken.

@@ -19,6 +19,7 @@ type item struct {
 	DisplayName    string
 	State          string
 	TenantID       string
+	Tags           map[string]string
 	Properties     struct {
 		DisplayName                string
 		Score                      struct{ Max, Current, Percentage float64 }
@@ -179,5 +180,53 @@ func TestARM_Latency(t *testing.T) {
 	c.list(subscriptionsPath)
 	if took := time.Since(begin); took < tenant.Latency {
 		t.Errorf("took %s", took)
+	}
+}
+
+// ARM lists subscriptions in pages of 50, which must cost little even in the largest tenants.
+func TestListSubscriptions_PagesOfALargeTenant(t *testing.T) {
+	tenant := simulator.Generate(20_000, 0)
+	_, c := start(t, tenant)
+	subscriptions, pages := c.list(subscriptionsPath)
+	if len(subscriptions) != 20_000 || pages != 400 {
+		t.Fatalf("%d subscriptions on %d pages, want 20,000 on 400", len(subscriptions), pages)
+	}
+	for i, s := range subscriptions {
+		if s.SubscriptionID != tenant.Subscriptions[i].ID {
+			t.Fatalf("subscription %d is %s", i, s.SubscriptionID)
+		}
+	}
+}
+
+func TestListSubscriptions_PageSize(t *testing.T) {
+	for name, test := range map[string]struct {
+		pageSize, subscriptionPageSize, pages int
+		count                                 string
+	}{
+		"one page":        {0, 0, 1, `"count":{"type":"Total","value":5}}`},
+		"general size":    {2, 0, 3, `"count":{"type":"Partial","value":2}}`},
+		"size of its own": {2, 4, 2, `"count":{"type":"Partial","value":4}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tenant := simulator.Generate(5, 1)
+			tenant.PageSize, tenant.SubscriptionPageSize = test.pageSize, test.subscriptionPageSize
+			_, c := start(t, tenant)
+			if items, pages := c.list(subscriptionsPath); len(items) != 5 || pages != test.pages {
+				t.Errorf("%d subscriptions on %d pages, want 5 on %d", len(items), pages, test.pages)
+			}
+			if _, body := c.body(subscriptionsPath); !strings.HasSuffix(body, test.count) {
+				t.Errorf("the first page ends differently from %s: %s", test.count, body)
+			}
+		})
+	}
+}
+
+func TestListSubscriptions_Tags(t *testing.T) {
+	tenant := simulator.Generate(2, 1)
+	tenant.Subscriptions[0].Tags = map[string]string{"Owner": "Team <A>"}
+	_, c := start(t, tenant)
+	subscriptions, _ := c.list(subscriptionsPath)
+	if !reflect.DeepEqual(subscriptions[0].Tags, tenant.Subscriptions[0].Tags) || subscriptions[1].Tags != nil {
+		t.Errorf("tags %v and %v", subscriptions[0].Tags, subscriptions[1].Tags)
 	}
 }

@@ -294,7 +294,7 @@ func ControlName(name string) Fault {
 func Duplicate() Fault {
 	current := regexp.MustCompile(`"current":[0-9.]+`)
 	return Rewrite(func(_ *http.Request, body []byte) []byte {
-		return editPage(body, func(p *page) {
+		return editPage(body, func(p *rawPage) {
 			if len(p.Value) > 0 {
 				p.Value = append(p.Value, current.ReplaceAllLiteral(p.Value[0], []byte(`"current":0.01`)))
 			}
@@ -305,21 +305,21 @@ func Duplicate() Fault {
 // NextLink adds a nextLink of the test's choice: relative, to another host, with another scheme.
 func NextLink(to string) Fault {
 	return Rewrite(func(_ *http.Request, body []byte) []byte {
-		return editPage(body, func(p *page) { p.NextLink = to })
+		return editPage(body, func(p *rawPage) { p.NextLink = to })
 	})
 }
 
 // NextLinkToItself adds a nextLink to the page itself.
 func NextLinkToItself() Fault {
 	return Rewrite(func(r *http.Request, body []byte) []byte {
-		return editPage(body, func(p *page) { p.NextLink = "https://" + r.Host + r.RequestURI })
+		return editPage(body, func(p *rawPage) { p.NextLink = "https://" + r.Host + r.RequestURI })
 	})
 }
 
 // EndlessPages always adds a nextLink, different on every page. All pages but the first are empty.
 func EndlessPages() Fault {
 	return Rewrite(func(r *http.Request, body []byte) []byte {
-		return editPage(body, func(p *page) {
+		return editPage(body, func(p *rawPage) {
 			// The token was valid, or there would be no page; the next one is beyond the end of every list.
 			offset, _ := parseSkipToken(r.URL.Query().Get("$skiptoken"))
 			p.NextLink = nextLink(r, max(offset, 1_000_000)+1)
@@ -387,15 +387,15 @@ func compress(s string) []byte {
 	return b.Bytes()
 }
 
-// page is a list's body with its items undecoded.
-type page struct {
+// rawPage is a list's body with its items undecoded.
+type rawPage struct {
 	Value    []json.RawMessage `json:"value"`
 	NextLink string            `json:"nextLink,omitempty"`
 }
 
 // editPage edits a list's body; any other body, such as an error, is unchanged.
-func editPage(body []byte, edit func(*page)) []byte {
-	var p page
+func editPage(body []byte, edit func(*rawPage)) []byte {
+	var p rawPage
 	if err := json.Unmarshal(body, &p); err != nil || p.Value == nil {
 		return body
 	}

@@ -7,7 +7,8 @@ import (
 
 // Generate is a tenant of n subscriptions with the given number of controls each, for benchmarks
 // and for comparing many values. It is deterministic and does not drift: names and counts vary,
-// some controls have no resources, some scores are fractions.
+// some controls have no resources, some scores are fractions. The list of more than 2,000
+// subscriptions comes in pages of 50, as from ARM.
 func Generate(n, controls int) Tenant {
 	random := rand.New(rand.NewPCG(uint64(n), uint64(controls)))
 	tenant := Tenant{Subscriptions: make([]Subscription, n)}
@@ -17,6 +18,9 @@ func Generate(n, controls int) Tenant {
 			Name:     fmt.Sprintf("Subscription %04d", i+1),
 			Controls: generateControls(random, controls),
 		}
+	}
+	if n > 2000 {
+		tenant.SubscriptionPageSize = 50
 	}
 	return tenant
 }

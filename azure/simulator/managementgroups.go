@@ -1,7 +1,10 @@
 package simulator
 
 import (
+	"cmp"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -9,16 +12,40 @@ const managementGroupPath = "/providers/Microsoft.Management/managementGroups/"
 
 // managementGroup is a group of the tenant. Its members are IDs of subscriptions or other groups.
 type managementGroup struct {
-	id      string
-	members []string
+	id, name string
+	members  []string
 }
 
-func newManagementGroups(members map[string][]string) map[string]managementGroup {
-	groups := make(map[string]managementGroup, len(members))
-	for id, m := range members {
-		groups[strings.ToLower(id)] = managementGroup{id, m}
+func newManagementGroups(tenant Tenant) map[string]managementGroup {
+	groups := make(map[string]managementGroup, len(tenant.ManagementGroups))
+	for id, members := range tenant.ManagementGroups {
+		name := cmp.Or(tenant.ManagementGroupNames[id], id)
+		groups[strings.ToLower(id)] = managementGroup{id, name, members}
 	}
 	return groups
+}
+
+// newParents maps the lower-case ID of a subscription or group to that of its parent. In Azure both
+// have one parent; of several, the first in alphabetical order is used.
+func newParents(groups map[string]managementGroup) map[string]string {
+	parents := map[string]string{}
+	for _, id := range slices.Sorted(maps.Keys(groups)) {
+		for _, member := range groups[id].members {
+			if member = strings.ToLower(member); parents[member] == "" {
+				parents[member] = id
+			}
+		}
+	}
+	return parents
+}
+
+// ancestors returns the groups above a subscription, the parent first.
+func (s *Server) ancestors(id string) []managementGroup {
+	var chain []managementGroup
+	for id = s.parents[id]; id != "" && len(chain) < len(s.groups); id = s.parents[id] {
+		chain = append(chain, s.groups[id])
+	}
+	return chain
 }
 
 // descendant is a subscription or a group somewhere below a group.
@@ -26,6 +53,7 @@ type descendant struct {
 	id     string
 	parent string // ID of a group
 	group  bool
+	name   string
 }
 
 // listDescendants also lists subscriptions that the principal does not see in the list of
@@ -55,7 +83,7 @@ func (s *Server) listDescendants(w http.ResponseWriter, r *http.Request) {
 		it := item{
 			ID: managementGroupPath + d.id, Type: "Microsoft.Management/managementGroups", Name: d.id,
 		}
-		it.Properties.DisplayName = d.id
+		it.Properties.DisplayName = d.name
 		it.Properties.Parent.ID = managementGroupPath + d.parent
 		if !d.group {
 			sub := Subscription{ID: d.id, Name: d.id}
@@ -94,7 +122,7 @@ func (s *Server) descendants(id string) ([]descendant, bool) {
 				level = append(level, child)
 				member = child.id
 			}
-			found = append(found, descendant{member, level[0].id, isGroup})
+			found = append(found, descendant{member, level[0].id, isGroup, child.name})
 		}
 	}
 	return found, true

@@ -18,6 +18,7 @@ func TestDescendants_OfNestedGroups(t *testing.T) {
 	ids := idsOf(tenant)
 	unseen := "aaaaaaaa-0000-4000-8000-000000000002"
 	tenant.ManagementGroups = map[string][]string{"Contoso": {ids[0], "corp", unseen}, "Corp": {ids[1], "Contoso"}, "empty": nil}
+	tenant.ManagementGroupNames = map[string]string{"Corp": "Corporate"}
 	tenant.PageSize = 3
 	a, c := start(t, tenant)
 
@@ -46,7 +47,7 @@ func TestDescendants_OfNestedGroups(t *testing.T) {
 	const groups, longType = "/providers/Microsoft.Management/managementGroups/", "Microsoft.Management/managementGroups/subscriptions"
 	want := [][5]string{
 		{"/subscriptions/" + ids[0], "/subscriptions", ids[0], "Subscription 0001", groups + "Contoso"},
-		{groups + "Corp", "Microsoft.Management/managementGroups", "Corp", "Corp", groups + "Contoso"},
+		{groups + "Corp", "Microsoft.Management/managementGroups", "Corp", "Corporate", groups + "Contoso"},
 		{"/subscriptions/" + unseen, longType, unseen, unseen, groups + "Contoso"},
 		{"/subscriptions/" + ids[1], longType, ids[1], "Subscription 0002", groups + "Corp"},
 	}

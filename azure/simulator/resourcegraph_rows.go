@@ -83,6 +83,9 @@ var graphTables = map[string]*graphTable{
 			"subscriptionId":   text(func(r *graphRow) string { return r.sub.id }),
 			"tenantId":         text(func(*graphRow) string { return TenantID }),
 			"properties.state": text(func(r *graphRow) string { return r.sub.state() }),
+			"tags":             appendTags,
+
+			"properties.managementGroupAncestorsChain": appendAncestors,
 		},
 	},
 }
@@ -112,6 +115,22 @@ func appendScore(dst []byte, r *graphRow) []byte {
 	dst = appendDouble(append(dst, `,"current":`...), r.score.Current)
 	dst = appendDouble(append(dst, `,"percentage":`...), r.score.Ratio)
 	return append(dst, '}')
+}
+
+// appendTags is null without tags.
+func appendTags(dst []byte, r *graphRow) []byte { return append(dst, marshal(r.sub.Tags)...) }
+
+// appendAncestors is null in a tenant without management groups.
+func appendAncestors(dst []byte, r *graphRow) []byte {
+	type ancestor struct {
+		Name        string `json:"name"`
+		DisplayName string `json:"displayName"`
+	}
+	var chain []ancestor
+	for _, group := range r.sub.ancestors {
+		chain = append(chain, ancestor{group.id, group.name})
+	}
+	return append(dst, marshal(chain)...)
 }
 
 // appendDouble always writes a decimal point, as Azure's doubles have: 37.0.
@@ -145,12 +164,9 @@ func marshal(v any) []byte {
 // graphSubscription is a subscription with its rendered rows.
 type graphSubscription struct {
 	Subscription
-	id       string   // in lower case
-	rendered sync.Map // [][]byte by *graphPlan
-}
-
-func newGraphSubscription(sub Subscription) *graphSubscription {
-	return &graphSubscription{Subscription: sub, id: strings.ToLower(sub.ID)}
+	id        string            // in lower case
+	ancestors []managementGroup // the parent first
+	rendered  sync.Map          // [][]byte by *graphPlan
 }
 
 // render returns the rows of the subscription, or its comma-separated items if the query packs

@@ -1,6 +1,8 @@
 package simulator_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -115,5 +117,44 @@ func TestContainers_Scopes(t *testing.T) {
 		if _, body := c.refusal(scope); !strings.Contains(body, want) {
 			t.Errorf("got %s, want %s", body, want)
 		}
+	}
+}
+
+func TestContainers_TagsAndManagementGroups(t *testing.T) {
+	tenant := generous(simulator.Generate(3, 1))
+	ids := idsOf(tenant)
+	tenant.Subscriptions[0].Tags = map[string]string{"owner": "a \"b\" <c>", "env": "prod"}
+	tenant.ManagementGroups = map[string][]string{
+		simulator.TenantID: {"Corp", ids[1]}, "corp": {"web"}, "web": {strings.ToUpper(ids[0])},
+	}
+	tenant.ManagementGroupNames = map[string]string{simulator.TenantID: "Tenant Root Group", "web": "Web Shops"}
+	_, c := start(t, tenant)
+
+	response, body := c.refusal(object{"query": subscriptionTypes +
+		"| project id = subscriptionId, tags, groups = properties.managementGroupAncestorsChain | order by id asc"})
+	var got struct {
+		Data []struct {
+			ID     string
+			Tags   map[string]string
+			Groups []struct{ Name, DisplayName string }
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &got); err != nil || response.StatusCode != 200 || len(got.Data) != 3 {
+		t.Fatalf("%d %v: %s", response.StatusCode, err, body)
+	}
+	if !reflect.DeepEqual(got.Data[0].Tags, tenant.Subscriptions[0].Tags) || !strings.Contains(body, `"tags":null`) {
+		t.Errorf("tags in %s", body)
+	}
+	for i, want := range []string{
+		"[{web Web Shops} {corp corp} {" + simulator.TenantID + " Tenant Root Group}]",
+		"[{" + simulator.TenantID + " Tenant Root Group}]",
+		"[]",
+	} {
+		if groups := fmt.Sprint(got.Data[i].Groups); groups != want {
+			t.Errorf("subscription %d is below %s, want %s", i, groups, want)
+		}
+	}
+	if !strings.Contains(body, `"groups":null`) {
+		t.Errorf("no null in %s", body)
 	}
 }

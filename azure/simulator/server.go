@@ -79,12 +79,14 @@ type Server struct {
 	running     sync.WaitGroup     // the accept loop, the connections and the handlers
 	connections atomic.Int64
 
-	pageSize      int
-	latency       time.Duration
-	now           func() time.Time
-	tokenLifetime time.Duration
-	graph         ResourceGraph
-	groups        map[string]managementGroup // by lower-case ID
+	pageSize             int
+	subscriptionPageSize int
+	latency              time.Duration
+	now                  func() time.Time
+	tokenLifetime        time.Duration
+	graph                ResourceGraph
+	groups               map[string]managementGroup // by lower-case ID
+	parents              map[string]string          // ID of the group above, both in lower case
 
 	mu            sync.Mutex
 	closed        bool
@@ -143,19 +145,21 @@ func Start(tenant Tenant) (*Server, error) {
 
 func newServer(tenant Tenant) *Server {
 	s := &Server{
-		pageSize:      tenant.PageSize,
-		latency:       tenant.Latency,
-		now:           tenant.Now,
-		tokenLifetime: cmp.Or(tenant.TokenLifetime, time.Hour),
-		graph:         tenant.ResourceGraph,
-		groups:        newManagementGroups(tenant.ManagementGroups),
-		index:         map[string]int{},
-		faults:        map[string]Fault{},
-		tokens:        map[string]time.Time{},
-		buckets:       map[bucketKey]bucket{},
-		plans:         map[string]*graphPlan{},
-		requests:      map[string]int{},
+		pageSize:             tenant.PageSize,
+		subscriptionPageSize: tenant.SubscriptionPageSize,
+		latency:              tenant.Latency,
+		now:                  tenant.Now,
+		tokenLifetime:        cmp.Or(tenant.TokenLifetime, time.Hour),
+		graph:                tenant.ResourceGraph,
+		groups:               newManagementGroups(tenant),
+		index:                map[string]int{},
+		faults:               map[string]Fault{},
+		tokens:               map[string]time.Time{},
+		buckets:              map[bucketKey]bucket{},
+		plans:                map[string]*graphPlan{},
+		requests:             map[string]int{},
 	}
+	s.parents = newParents(s.groups)
 	if s.now == nil {
 		s.now = time.Now
 	}

@@ -12,18 +12,21 @@ import (
 func (s *Server) SetSubscription(sub Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Copied because requests read the slices after the lock is released.
+	// Copied because requests read them after the lock is released.
+	sub.Tags = maps.Clone(sub.Tags)
 	sub.Controls = slices.Clone(sub.Controls)
 	sub.Connectors = slices.Clone(sub.Connectors)
 	for i, c := range sub.Connectors {
 		sub.Connectors[i].Controls = slices.Clone(c.Controls)
 	}
+	g := &graphSubscription{Subscription: sub, id: strings.ToLower(sub.ID)}
+	g.ancestors = s.ancestors(g.id)
 	if i := s.find(sub.ID); i >= 0 {
-		s.subscriptions[i] = newGraphSubscription(sub)
+		s.subscriptions[i] = g
 		return
 	}
-	s.index[strings.ToLower(sub.ID)] = len(s.subscriptions)
-	s.subscriptions = append(s.subscriptions, newGraphSubscription(sub))
+	s.index[g.id] = len(s.subscriptions)
+	s.subscriptions = append(s.subscriptions, g)
 }
 
 // RemoveSubscription removes the subscription: it is no longer listed, and requests for it are
@@ -38,7 +41,7 @@ func (s *Server) RemoveSubscription(id string) {
 	s.subscriptions = append(s.subscriptions[:i:i], s.subscriptions[i+1:]...)
 	clear(s.index)
 	for i, sub := range s.subscriptions {
-		s.index[strings.ToLower(sub.ID)] = i
+		s.index[sub.id] = i
 	}
 }
 

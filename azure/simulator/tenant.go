@@ -15,9 +15,13 @@ type Tenant struct {
 	Faults map[string]Fault
 	// ManagementGroups maps a group ID to the IDs of its direct members: subscriptions and groups.
 	ManagementGroups map[string][]string
-	ResourceGraph    ResourceGraph
+	// ManagementGroupNames maps a group ID to its display name, which is otherwise the ID.
+	ManagementGroupNames map[string]string
+	ResourceGraph        ResourceGraph
 	// PageSize is the maximum number of items on a page; 0 puts every list on one page.
 	PageSize int
+	// SubscriptionPageSize replaces PageSize in the list of subscriptions, where ARM has 50.
+	SubscriptionPageSize int
 	// Latency is the minimum duration of every ARM or Resource Graph request.
 	Latency time.Duration
 	// TokenLifetime is the lifetime of an access token, in whole seconds; 0 is an hour.
@@ -31,6 +35,7 @@ type Subscription struct {
 	ID    string
 	Name  string
 	State string // Enabled, Warned, PastDue, Disabled or Deleted; empty is Enabled
+	Tags  map[string]string
 	// NoScore removes the secure score, as when Defender's posture management plan is off.
 	NoScore bool
 	// NoAccess lists the subscription but forbids its scores: ARM answers 403 AuthorizationFailed and
