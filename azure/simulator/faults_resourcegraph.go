@@ -20,6 +20,46 @@ func OnBatchesOver(n int, f Fault) Fault {
 	}
 }
 
+// OnTable applies the fault only to queries of the table: securityresources or resourcecontainers.
+func OnTable(table string, f Fault) Fault {
+	return onPlan(func(plan *graphPlan) bool { return plan.table.name == table }, f)
+}
+
+// RefuseBagPack answers queries packed by bag_pack with 400, as a Resource Graph that only knows
+// pack.
+func RefuseBagPack() Fault { return refusePacking("bag_pack") }
+
+// RefusePacking answers packed queries with 400, whichever function they use.
+func RefusePacking() Fault { return refusePacking("bag_pack", "pack") }
+
+func refusePacking(functions ...string) Fault {
+	refused := func(plan *graphPlan) bool { return slices.Contains(functions, plan.packing) }
+	return onPlan(refused, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		packingRefused(w, functions[0])
+	})
+}
+
+// onPlan applies the fault only to valid queries with such a plan.
+func onPlan(applies func(*graphPlan) bool, f Fault) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		q, _ := readGraphQuery(r) // of an invalid body, the query is invalid, too
+		if plan, err := parseGraphQuery(q.Query); err == nil && applies(plan) {
+			f(w, r, next)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}
+}
+
+// NoValidSubscriptions answers 400 with the detail NoValidSubscriptionsInQueryRequest, as reported
+// for queries of subscriptions that cannot be read.
+func NoValidSubscriptions() Fault {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		q, _ := readGraphQuery(r)
+		noValidSubscriptions(w, strings.Join(q.Subscriptions, ","))
+	}
+}
+
 // PayloadTooLarge refuses queries of more than n subscriptions because their answer would be too
 // large.
 func PayloadTooLarge(n int) Fault {

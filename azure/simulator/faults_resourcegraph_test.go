@@ -2,7 +2,9 @@ package simulator_test
 
 import (
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ func TestFaults_OfResourceGraph(t *testing.T) {
 		{"truncated", simulator.ResultTruncated(2), 200, `"resultTruncated":"true"}`, 200},
 		{"throttled", simulator.Throttle(-1, 3*time.Second), 429, `"code":"RateLimiting"`, 429},
 		{"forbidden", simulator.Forbidden(), 403, `"code":"AccessDenied"`, 403},
+		{"no valid subscriptions", simulator.NoValidSubscriptions(), 400, `{"error":{"code":"BadRequest","details":[{"code":"NoValidSubscriptionsInQueryRequest"`, 400},
 		{"garbage", simulator.Garbage(), 200, `<!DOCTYPE html>`, 200},
 		{"null score", simulator.NullScore(), 200, `"score":null`, 200},
 	} {
@@ -77,4 +80,48 @@ func TestFaults_OfResourceGraph(t *testing.T) {
 			t.Errorf("got %d bytes and no error", len(got))
 		}
 	})
+}
+
+// A refused form of the packed query leaves the other forms healthy.
+func TestFaults_OfPacking(t *testing.T) {
+	form := func(query, function string) string { return strings.Replace(query, "bag_pack(", function+"(", 1) }
+	queries := map[string]string{
+		"scores bag_pack": packedQuery, "scores pack": form(packedQuery, "pack"), "scores plain": plainQuery,
+		"containers bag_pack": packedSubscriptionsQuery, "containers pack": form(packedSubscriptionsQuery, "pack"),
+		"containers plain": plainSubscriptionsQuery,
+	}
+	for name, test := range map[string]struct {
+		fault   simulator.Fault
+		refused []string
+	}{
+		"bag_pack": {simulator.RefuseBagPack(), []string{"containers bag_pack", "scores bag_pack"}},
+		"both": {
+			simulator.RefusePacking(),
+			[]string{"containers bag_pack", "containers pack", "scores bag_pack", "scores pack"},
+		},
+		"bag_pack of scores": {
+			simulator.OnTable("securityresources", simulator.RefuseBagPack()), []string{"scores bag_pack"},
+		},
+		"both of containers": {
+			simulator.OnTable("resourcecontainers", simulator.RefusePacking()),
+			[]string{"containers bag_pack", "containers pack"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, c := start(t, generous(simulator.Generate(1, 1)))
+			a.SetGraphFault(test.fault)
+			var refused []string
+			for _, form := range slices.Sorted(maps.Keys(queries)) {
+				response, body := c.refusal(object{"query": queries[form]})
+				if response.StatusCode == 400 && strings.Contains(body, `"code":"InvalidQuery"`) {
+					refused = append(refused, form)
+				} else if response.StatusCode != 200 {
+					t.Errorf("%s: %d %s", form, response.StatusCode, body)
+				}
+			}
+			if !slices.Equal(refused, test.refused) {
+				t.Errorf("refused %v, want %v", refused, test.refused)
+			}
+		})
+	}
 }

@@ -297,8 +297,8 @@ func TestFaults_OfTheTokenEndpoint(t *testing.T) {
 	})
 }
 
-// A hanging request must end with its client over either protocol, even a POST, or requests would pile
-// up.
+// A hanging request must end with its client over either protocol, even a POST, or requests would
+// pile up.
 func TestHang_EndsWithTheClient(t *testing.T) {
 	for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		t.Run(protocol, func(t *testing.T) {

@@ -71,7 +71,7 @@ func (s *Server) consumeQuery(w http.ResponseWriter) bool {
 	s.mu.Lock()
 	now := s.now()
 	if !now.Before(s.window.ends) {
-		s.window = window{ends: now.Add(s.graph.Window)}
+		s.window = window{ends: now.Add(s.graph.Window), used: s.graph.Others}
 	}
 	ok := s.window.used < s.graph.Queries
 	if ok {

@@ -2,6 +2,7 @@ package simulator_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -83,5 +84,33 @@ func TestQuota_OfResourceGraph(t *testing.T) {
 	expect(200, "14", "00:00:05")
 	if a.ResetRequests(); a.Throttled() != 0 {
 		t.Errorf("%d refused after the reset", a.Throttled())
+	}
+}
+
+// Other clients of the same principal leave less of every window.
+func TestQuota_SharedPrincipal(t *testing.T) {
+	var mu sync.Mutex
+	now := time.Date(2026, 6, 30, 0, 0, 0, 0, time.UTC)
+	tenant := simulator.Generate(1, 1)
+	tenant.ResourceGraph.Others = 7
+	tenant.Now = func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return now
+	}
+	a, c := start(t, tenant)
+	for window := range 2 {
+		for left := 7; left >= 0; left-- {
+			response, _ := c.refusal(object{"query": plainQuery})
+			if got := response.Header.Get("x-ms-user-quota-remaining"); response.StatusCode != 200 || got != strconv.Itoa(left) {
+				t.Errorf("window %d: %d with %s remaining, want 200 with %d", window, response.StatusCode, got, left)
+			}
+		}
+		if response, _ := c.refusal(object{"query": plainQuery}); response.StatusCode != 429 || a.Throttled() != window+1 {
+			t.Errorf("window %d: %d beyond the quota, %d throttled", window, response.StatusCode, a.Throttled())
+		}
+		mu.Lock()
+		now = now.Add(5 * time.Second)
+		mu.Unlock()
 	}
 }

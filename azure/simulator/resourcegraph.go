@@ -27,7 +27,8 @@ const (
 
 // ResourceGraph is how the tenant's Resource Graph differs from the published defaults.
 type ResourceGraph struct {
-	Queries   int           // that the principal may send per window; 0 is 15
+	Queries   int           // per window and principal; 0 is 15
+	Others    int           // of these, sent by other clients of the same principal
 	Window    time.Duration // of the quota; 0 is 5 seconds
 	NoPacking bool          // refuses packed queries, as [RefusePacking] does
 }
@@ -60,6 +61,14 @@ func readGraphQuery(r *http.Request) (graphQuery, error) {
 // queryGraph answers a query with the rows of the subscriptions in its scope that the principal can
 // read. A subscription without rows is silently absent.
 func (s *Server) queryGraph(w http.ResponseWriter, r *http.Request) {
+	if s.graph.NoPacking {
+		RefusePacking()(w, r, http.HandlerFunc(s.answerQuery))
+		return
+	}
+	s.answerQuery(w, r)
+}
+
+func (s *Server) answerQuery(w http.ResponseWriter, r *http.Request) {
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
 		// The documentation gives this status, although the client is at fault.
 		graphError(w, http.StatusInternalServerError, "InternalServerError",
@@ -74,10 +83,6 @@ func (s *Server) queryGraph(w http.ResponseWriter, r *http.Request) {
 	plan, err := s.plan(q.Query)
 	if err != nil {
 		invalidQuery(w, graphDetail{Code: "ParserFailure", Message: err.Error(), Line: 1, Position: 1})
-		return
-	}
-	if s.graph.NoPacking && plan.packing != "" {
-		packingRefused(w, plan.packing)
 		return
 	}
 	if format := q.Options.ResultFormat; format != "" && !strings.EqualFold(format, "objectArray") {
