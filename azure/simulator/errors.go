@@ -6,6 +6,8 @@ import (
 	"time"
 )
 
+const graphTimeLayout = "2006-01-02T15:04:05.0000000Z" // also in the token endpoint's errors
+
 // armError writes the error body of ARM and of most resource providers.
 func armError(w http.ResponseWriter, status int, code, format string, args ...any) {
 	w.Header().Set("x-ms-failure-cause", "gateway")
@@ -20,6 +22,14 @@ func unauthorized(w http.ResponseWriter, code, message string) {
 		`Bearer authorization_uri="https://login.windows.net/%s", `+
 			`error="invalid_token", error_description=%q`, TenantID, message))
 	armError(w, http.StatusUnauthorized, code, "%s", message)
+}
+
+// challenge answers 401 with a challenge of continuous access evaluation.
+func challenge(w http.ResponseWriter, claims string) {
+	w.Header().Set("WWW-Authenticate", `Bearer realm="", `+
+		`authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", `+
+		`error="insufficient_claims", claims="`+claims+`"`)
+	w.WriteHeader(http.StatusUnauthorized)
 }
 
 func expiredToken(w http.ResponseWriter, expiry, now time.Time) {
@@ -88,7 +98,7 @@ func graphError(w http.ResponseWriter, status int, code string, details ...graph
 		"code": code,
 		"message": fmt.Sprintf(
 			"Please provide below info when asking for support: timestamp = %s, correlationId = %s.",
-			time.Now().UTC().Format("2006-01-02T15:04:05.0000000Z"), newGUID()),
+			time.Now().UTC().Format(graphTimeLayout), newGUID()),
 		"details": details,
 	}})
 }

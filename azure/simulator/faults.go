@@ -175,14 +175,9 @@ func ExpiredToken() Fault {
 
 // Challenge answers 401 with a challenge of continuous access evaluation, as when the identity was
 // disabled or its sessions were revoked: the token is invalid before its expiry, and the client
-// must request a new one with these claims.
+// must request a new one with these claims. See also [Server.ChallengeTokens].
 func Challenge(claims string) Fault {
-	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="", `+
-			`authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", `+
-			`error="insufficient_claims", claims="`+claims+`"`)
-		w.WriteHeader(http.StatusUnauthorized)
-	}
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { challenge(w, claims) }
 }
 
 // SubscriptionNotFound answers 404, as for a subscription that is deleted or hidden from the
@@ -257,6 +252,21 @@ func ExpiredSecret() Fault {
 		"The provided client secret keys for app '%s' are expired. Visit the Azure portal to create new "+
 			"keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials "+
 			"for added security: https://aka.ms/certCreds.", ClientID))
+}
+
+// LoginUnavailable answers as an overloaded (429), broken (500) or unavailable (503) token
+// endpoint.
+func LoginUnavailable(status int) Fault {
+	switch status {
+	case http.StatusTooManyRequests:
+		return LoginError(status, "temporarily_unavailable", 90055,
+			"There are too many incoming requests. Please try again later.")
+	case http.StatusInternalServerError:
+		return LoginError(status, "server_error", 50000, "There was an error issuing a token.")
+	default:
+		return LoginError(status, "temporarily_unavailable", 90033,
+			"A transient error has occurred. Please try again.")
+	}
 }
 
 // Rewrite corrupts the body of the healthy answer. The result can be invalid JSON and invalid

@@ -262,7 +262,11 @@ func TestFaults_OfTheTokenEndpoint(t *testing.T) {
 	}{
 		{"expired secret", simulator.ExpiredSecret(), 401, "AADSTS7000222: The provided client secret keys for app '" + simulator.ClientID + "' are expired."},
 		{"invalid client", simulator.LoginError(400, "invalid_client", 700027, "Client assertion failed signature validation."), 400, "AADSTS700027"},
-		{"broken server", simulator.ServerError(500), 500, "InternalServerError"},
+		{"too many requests", simulator.LoginUnavailable(429), 429, "AADSTS90055"},
+		{"error issuing a token", simulator.LoginUnavailable(500), 500, "AADSTS50000"},
+		{"unavailable", simulator.LoginUnavailable(503), 503, "AADSTS90033"},
+		{"broken gateway", simulator.ServerError(500), 500, "InternalServerError"},
+		{"web page", simulator.Body(503, "text/html", "<html>Service Unavailable</html>"), 503, "Service Unavailable"},
 		{"garbage", simulator.Garbage(), 200, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -7,27 +7,42 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-)
-
-// The only identity that the simulator knows. Its secrets open nothing else.
-const (
-	TenantID     = "11111111-aaaa-4bbb-8ccc-222222222222"
-	ClientID     = "33333333-dddd-4eee-8fff-444444444444"
-	ObjectID     = "55555555-eeee-4fff-8aaa-666666666666"
-	ClientSecret = "simulated~client~secret"
-	// FederatedToken is the content of a workload identity's token file.
-	FederatedToken = "simulated.federated.token"
+	"time"
 )
 
 // TokenPrefix starts every access token of the simulator, so that tests can search for leaked ones.
 const TokenPrefix = "simulated-access-token-"
+
+// accessToken is the state of an issued token.
+type accessToken struct {
+	expires time.Time
+	claims  string // of the challenge that ARM answers; empty for none
+}
 
 // ExpireTokens expires every issued token: ARM refuses it with 401 ExpiredAuthenticationToken.
 func (s *Server) ExpireTokens() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for token := range s.tokens {
-		s.tokens[token] = s.now()
+		s.tokens[token] = accessToken{expires: s.now()}
+	}
+}
+
+// RevokeTokens makes ARM refuse every issued token with 401 InvalidAuthenticationToken and no
+// claims challenge, although the token has not expired. Tokens issued later are accepted.
+func (s *Server) RevokeTokens() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.tokens)
+}
+
+// ChallengeTokens makes ARM refuse every issued token as [Challenge] does. Tokens issued later are
+// accepted.
+func (s *Server) ChallengeTokens(claims string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for token, t := range s.tokens {
+		s.tokens[token] = accessToken{t.expires, claims}
 	}
 }
 
@@ -76,34 +91,13 @@ func (s *Server) issueToken(w http.ResponseWriter, r *http.Request) {
 	default:
 		token := newToken()
 		s.mu.Lock()
-		s.tokens[token] = s.now().Add(s.tokenLifetime)
+		s.tokens[token] = accessToken{expires: s.now().Add(s.tokenLifetime)}
 		s.mu.Unlock()
 		seconds := int(s.tokenLifetime.Seconds()) - 1
 		writeJSON(w, http.StatusOK, map[string]any{
 			"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token,
 		})
 	}
-}
-
-// authenticated reports whether the client's secret or assertion is right, and answers 401 if not.
-func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) bool {
-	const jwtBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-	secret, assertion := r.PostFormValue("client_secret"), r.PostFormValue("client_assertion")
-	kind := r.PostFormValue("client_assertion_type")
-	switch {
-	case secret == "" && assertion == "":
-		invalidClient(w, 7000218, "The request body must contain the following parameter: "+
-			"'client_assertion' or 'client_secret'.")
-	case secret != "" && secret != ClientSecret:
-		invalidClient(w, 7000215, fmt.Sprintf("Invalid client secret provided. Ensure the secret being "+
-			"sent in the request is the client secret value, not the client secret ID, for a secret "+
-			"added to app '%s'.", ClientID))
-	case secret == "" && (kind != jwtBearer || assertion != FederatedToken):
-		invalidClient(w, 700213, "No matching federated identity record found for presented assertion.")
-	default:
-		return true
-	}
-	return false
 }
 
 // newToken creates a token whose second part describes the identity, as in Entra's tokens.
@@ -127,7 +121,7 @@ func (s *Server) authorized(w http.ResponseWriter, r *http.Request) bool {
 	header := r.Header.Get("Authorization")
 	token, bearer := strings.CutPrefix(header, "Bearer ")
 	s.mu.Lock()
-	expiry, known := s.tokens[token]
+	issued, known := s.tokens[token]
 	s.mu.Unlock()
 	switch now := s.now(); {
 	case header == "":
@@ -138,8 +132,10 @@ func (s *Server) authorized(w http.ResponseWriter, r *http.Request) bool {
 			"Authentication failed. The 'Authorization' header is provided in an invalid format.")
 	case !known:
 		unauthorized(w, "InvalidAuthenticationToken", "The access token is invalid.")
-	case !now.Before(expiry):
-		expiredToken(w, expiry, now)
+	case issued.claims != "":
+		challenge(w, issued.claims)
+	case !now.Before(issued.expires):
+		expiredToken(w, issued.expires, now)
 	default:
 		return true
 	}

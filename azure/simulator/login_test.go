@@ -3,6 +3,7 @@ package simulator_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,5 +94,47 @@ func TestExpireTokens_RefusesIssuedTokens(t *testing.T) {
 	response, body := c.body(subscriptionsPath)
 	if response.StatusCode != 401 || !strings.Contains(body, "ExpiredAuthenticationToken") {
 		t.Errorf("got %d %s", response.StatusCode, body)
+	}
+}
+
+// A revoked token is refused before its expiry; a token issued later is accepted.
+func TestRevokedTokens(t *testing.T) {
+	const claims = "eyJhY2Nlc3NfdG9rZW4iOnt9fQ=="
+	for name, test := range map[string]struct {
+		revoke func(*simulator.Server)
+		body   string
+		header string // part of WWW-Authenticate
+	}{
+		"plain":     {(*simulator.Server).RevokeTokens, `"code":"InvalidAuthenticationToken"`, `error="invalid_token"`},
+		"challenge": {func(a *simulator.Server) { a.ChallengeTokens(claims) }, "", `claims="` + claims + `"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, c := start(t, simulator.Generate(1, 1))
+			get := func(token string) (*http.Response, string) {
+				t.Helper()
+				request, err := http.NewRequest(http.MethodGet, a.URL()+subscriptionsPath, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header.Set("Authorization", "Bearer "+token)
+				response, err := c.http.Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return response, c.read(response)
+			}
+			old := accessToken(t, a, c)
+			if response, body := get(old); response.StatusCode != 200 {
+				t.Fatalf("before: %d %s", response.StatusCode, body)
+			}
+			test.revoke(a)
+			response, body := get(old)
+			if got := response.Header.Get("WWW-Authenticate"); response.StatusCode != 401 || !strings.Contains(body, test.body) || !strings.Contains(got, test.header) {
+				t.Errorf("revoked: %d %s, WWW-Authenticate: %s", response.StatusCode, body, got)
+			}
+			if response, body := get(accessToken(t, a, c)); response.StatusCode != 200 {
+				t.Errorf("issued later: %d %s", response.StatusCode, body)
+			}
+		})
 	}
 }

@@ -5,8 +5,9 @@
 //
 // It serves:
 //
-//   - POST /{tenant}/oauth2/v2.0/token, the client credentials grant with a secret or a federated
-//     token, and the OpenID configuration that the Microsoft authentication library reads first;
+//   - POST /{tenant}/oauth2/v2.0/token, the client credentials grant with a secret, a certificate
+//     or a federated token, and the OpenID configuration that the Microsoft authentication library
+//     reads first;
 //   - GET /subscriptions, api-version 2022-12-01;
 //   - GET /subscriptions/{id}/providers/Microsoft.Security/secureScores and secureScoreControls,
 //     api-version 2020-01-01, paged by nextLink;
@@ -33,6 +34,7 @@ package simulator
 import (
 	"cmp"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -97,7 +99,8 @@ type Server struct {
 	groupFault    Fault
 	graphFault    Fault
 	tokenFault    Fault
-	tokens        map[string]time.Time // expiry of each issued access token
+	identity      identity
+	tokens        map[string]accessToken // those that ARM knows
 	buckets       map[bucketKey]bucket
 	window        window
 	throttled     int
@@ -109,7 +112,11 @@ type Server struct {
 
 // Start serves the tenant on a free port of 127.0.0.1, with a certificate of its own, until Close.
 func Start(tenant Tenant) (*Server, error) {
-	key, certificate, err := newCertificate()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("create the simulator's key: %w", err)
+	}
+	certificate, err := newCertificate(key)
 	if err != nil {
 		return nil, fmt.Errorf("create the simulator's certificate: %w", err)
 	}
@@ -154,7 +161,8 @@ func newServer(tenant Tenant) *Server {
 		groups:               newManagementGroups(tenant),
 		index:                map[string]int{},
 		faults:               map[string]Fault{},
-		tokens:               map[string]time.Time{},
+		identity:             identity{secret: ClientSecret, federatedToken: FederatedToken},
+		tokens:               map[string]accessToken{},
 		buckets:              map[bucketKey]bucket{},
 		plans:                map[string]*graphPlan{},
 		requests:             map[string]int{},
@@ -278,12 +286,8 @@ func (s *Server) trackConnection(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// newCertificate creates a key and a self-signed certificate for 127.0.0.1.
-func newCertificate() (*ecdsa.PrivateKey, *x509.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
+// newCertificate creates a self-signed certificate, which is valid for 127.0.0.1.
+func newCertificate(key crypto.Signer) (*x509.Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "Azure simulator"},
@@ -297,8 +301,7 @@ func newCertificate() (*ecdsa.PrivateKey, *x509.Certificate, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	certificate, err := x509.ParseCertificate(der)
-	return key, certificate, err
+	return x509.ParseCertificate(der)
 }
