@@ -6,7 +6,8 @@ package simulator
 //	TABLE | where type in~ ('TYPE', …)
 //	  | summarize LIST = make_list(bag_pack('NAME', COLUMN, …)) by subscriptionId
 //
-// with =~ for a single type, pack for bag_pack, and PART = hash(subscriptionId, N) to group by.
+// with =~ or == for a single type, pack for bag_pack, and PART = hash(subscriptionId, N) to group
+// by.
 
 import (
 	"fmt"
@@ -41,7 +42,7 @@ func (p *graphPlan) pages() bool {
 }
 
 var (
-	whereType = regexp.MustCompile(`^where type ?(?:=~ ?('[^']*')|in~ ?\(([^)]*)\))$`)
+	whereType = regexp.MustCompile(`^where type ?(?:(?:=~|==) ?('[^']*')|in~ ?\(([^)]*)\))$`)
 	summarize = regexp.MustCompile(`^summarize (\w+) ?= ?make_list ?\( ?(bag_pack|pack) ?` +
 		`\((.*)\) ?\) by (.*)$`)
 	hashed     = regexp.MustCompile(`^(\w+) ?= ?hash ?\( ?subscriptionId ?, ?([1-9][0-9]{0,3}) ?\)$`)

@@ -17,7 +17,7 @@ func TestQuery_Forms(t *testing.T) {
 	const score = `"id":"/subscriptions/00000001-0000-4000-8000-000000000001/providers/microsoft.security/securescores/ascscore"`
 	for name, test := range map[string]struct{ query, want string }{
 		"bag_pack": {
-			`securityresources | where type =~ 'microsoft.security/securescores' | summarize items = make_list(bag_pack('id', id)) by subscriptionId`,
+			`securityresources | where type == 'microsoft.security/securescores' | summarize items = make_list(bag_pack('id', id)) by subscriptionId`,
 			`[{"subscriptionId":"` + id + `","items":[{` + score + `}]}]`,
 		},
 		"pack": {
