@@ -274,11 +274,8 @@ func listSubscriptions(ctx context.Context, client *azure.Client) ([]azure.Subsc
 func check(client *azure.Client, format string, stdout, stderr *os.File) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	end := func() {}
-	report := client.Check(ctx, func(subscriptions int) (read func()) {
-		read, end = progress(stderr, subscriptions)
-		return read
-	})
+	step, end := func() {}, func() {}
+	report := client.Check(ctx, func(n int) { step, end = progress(stderr, n) }, func() { step() })
 	end()
 	var err error
 	if format == "json" {

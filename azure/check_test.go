@@ -1,49 +1,41 @@
 package azure
 
 import (
-	"encoding/base64"
-	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
 
-// What a token says becomes part of a command, so that it must be what it claims
-// to be.
-func TestIdentity(t *testing.T) {
+func TestCheck_Progress(t *testing.T) {
 	t.Parallel()
-	const id = "55555555-EEEE-4fff-8aaa-666666666666"
-	token := func(claims string) string {
-		return "header." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".signature"
+	tenant := simulator.Generate(3, 1)
+	tenant.Subscriptions[0].NoAccess = true
+	tenant.Subscriptions[1].State = "Disabled"
+	_, client := start(t, tenant, Config{})
+	listed := 0
+	var done atomic.Int64
+	report := client.Check(within(t, 20*time.Second), func(n int) { listed += n }, func() { done.Add(1) })
+	if listed != 3 || done.Load() != 3 {
+		t.Errorf("%d listed, %d done, want 3 and 3", listed, done.Load())
 	}
-	for _, test := range []struct {
-		name, token string
-		want        Identity
-	}{
-		{"service principal", token(`{"tid":"` + id + `","appid":"` + id + `","oid":"` + id + `","idtyp":"app"}`), Identity{
-			TenantID: strings.ToLower(id), ClientID: strings.ToLower(id), ObjectID: strings.ToLower(id), PrincipalType: "ServicePrincipal",
-		}},
-		{"user", token(`{"oid":"` + id + `","idtyp":"user"}`), Identity{ObjectID: strings.ToLower(id), PrincipalType: "User"}},
-		{"hostile", token(`{"oid":"$(reboot)","tid":"` + id + `; reboot","idtyp":"app --role Owner"}`), Identity{}},
-		{"other types", token(`{"oid":[1]}`), Identity{}},
-		{"no base64", "header.%%%.signature", Identity{}},
-		{"no JWT", "opaque", Identity{}},
-		{"none", "", Identity{}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			if got := identity(test.token); got != test.want {
-				t.Errorf("got %+v, want %+v", got, test.want)
-			}
-		})
+	forbidden, disabled, good := report.Subscriptions[0], report.Subscriptions[1], report.Subscriptions[2]
+	if report.OK || forbidden.OK() || !disabled.OK() || disabled.Scores != nil || !good.OK() || !good.Scored {
+		t.Errorf("got %+v", report)
+	}
+	if detail := forbidden.Scores.Detail; !strings.HasPrefix(detail, "Microsoft.Security/secureScores/read is missing") {
+		t.Errorf("detail %q", detail)
 	}
 }
 
-// Nobody is left without advice, but for what needs none.
-func TestCure(t *testing.T) {
+func TestCheck_WithoutToken(t *testing.T) {
 	t.Parallel()
-	for _, reason := range Reasons {
-		if cure := Hint(&Error{Reason: reason, Err: errors.New("x")}, "", Identity{}); (cure == "") != (reason == ReasonCanceled) {
-			t.Errorf("the cure for %s is %q", reason, cure)
-		}
+	sim, client := start(t, simulator.Generate(1, 1), Config{})
+	sim.SetTokenFault(simulator.ExpiredSecret())
+	report := client.Check(within(t, 20*time.Second), func(int) { t.Error("listed") }, func() { t.Error("done") })
+	if report.OK || report.Credential.OK || report.SubscriptionList.OK || len(report.Subscriptions) != 0 || report.Credential.Fix == "" {
+		t.Errorf("got %+v", report)
 	}
 }

@@ -12,13 +12,12 @@ import (
 // CloudCustom is the name of a cloud that is described by its addresses.
 const CloudCustom = "custom"
 
-// CloudNames are the names that [ParseCloud] takes.
+// CloudNames are the names that [ParseCloud] accepts.
 var CloudNames = []string{"public", "usgovernment", "china", CloudCustom}
 
-// ParseCloud returns the cloud of one of [CloudNames]. The addresses describe
-// the custom cloud and are allowed for it alone: the authority host that issues
-// tokens, the ARM endpoint, and the audience that tokens for ARM are made for
-// (by default the ARM endpoint).
+// ParseCloud returns the cloud with one of [CloudNames]. The addresses describe the custom cloud and
+// are accepted for it alone: the authority host that issues tokens, the ARM endpoint, and the
+// audience of tokens for ARM, which defaults to the ARM endpoint.
 func ParseCloud(name, authorityHost, armEndpoint, armAudience string) (cloud.Configuration, error) {
 	if name != CloudCustom && authorityHost+armEndpoint+armAudience != "" {
 		return cloud.Configuration{}, fmt.Errorf("authority host, ARM endpoint and audience are for the %s cloud, not for %q", CloudCustom, name)
@@ -53,7 +52,7 @@ func ParseCloud(name, authorityHost, armEndpoint, armAudience string) (cloud.Con
 	}, nil
 }
 
-// parseEndpoint takes an https address without query, and drops a slash at its end.
+// parseEndpoint parses an https address without a query and drops trailing slashes.
 func parseEndpoint(address string) (*url.URL, error) {
 	if address == "" {
 		return nil, errors.New("address is missing")

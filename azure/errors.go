@@ -9,26 +9,25 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 )
 
-// Reason says in one word why Azure gave no usable answer. The set is closed:
-// reasons become label values.
+// Reason classifies why Azure gave no usable response. The set is closed: reasons become label
+// values.
 type Reason string
 
 // The reasons.
 const (
-	ReasonAuthentication  Reason = "authentication"   // no token, or ARM refused it (401)
-	ReasonForbidden       Reason = "forbidden"        // the identity may not read this (403)
-	ReasonNotFound        Reason = "not_found"        // no such subscription, or not visible (404)
-	ReasonNotRegistered   Reason = "not_registered"   // Microsoft.Security is not registered, or not in this cloud
+	ReasonAuthentication  Reason = "authentication"   // no token, or ARM rejected it (401)
+	ReasonForbidden       Reason = "forbidden"        // the identity lacks permission (403)
+	ReasonNotFound        Reason = "not_found"        // the subscription does not exist or is not visible (404)
+	ReasonNotRegistered   Reason = "not_registered"   // Microsoft.Security is not registered or not available
 	ReasonThrottled       Reason = "throttled"        // too many requests (429)
-	ReasonTimeout         Reason = "timeout"          // the deadline came first
+	ReasonTimeout         Reason = "timeout"          // the deadline expired
 	ReasonServerError     Reason = "server_error"     // Azure failed (5xx)
 	ReasonNetwork         Reason = "network"          // no connection, or it broke
-	ReasonInvalidResponse Reason = "invalid_response" // an answer that makes no sense, or is too big
+	ReasonInvalidResponse Reason = "invalid_response" // the response makes no sense or is too large
 	ReasonCanceled        Reason = "canceled"         // the exporter is stopping
 )
 
@@ -38,20 +37,16 @@ var Reasons = []Reason{
 	ReasonTimeout, ReasonServerError, ReasonNetwork, ReasonInvalidResponse, ReasonCanceled,
 }
 
-// Error is a failure with its reason. Its text is one line and quotes no body
-// that Azure sent.
+// Error is a failure with its reason. Its text is one line and quotes no body from Azure.
 type Error struct {
 	Reason Reason
 	Err    error
-	// status and code are what Azure answered, where it did; for some failures of
-	// other kinds code is one of ours.
-	status int
-	code   string
-	// group is the management group that it is about, if it is about one.
-	group string
+	status int    // of the response, 0 without one
+	code   string // of the response, or one of the constants below
+	group  string // the management group concerned, or ""
 }
 
-// Codes for failures that have none of Azure's.
+// Codes of failures for which Azure has none.
 const (
 	codeResultTruncated = "result truncated"
 	codeBodyTooLarge    = "body too large"
@@ -61,47 +56,46 @@ const (
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// ReasonOf returns the reason of an error of this package; "" for nil.
+// ReasonOf returns the reason of an error from this package, and "" for nil.
 func ReasonOf(err error) Reason {
 	if err == nil {
 		return ""
 	}
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Reason
-	}
 	return classify(err).Reason
 }
 
-// classify gives a reason to an error that came instead of an HTTP answer.
+func invalidResponse(format string, args ...any) *Error {
+	return &Error{Reason: ReasonInvalidResponse, Err: fmt.Errorf(format, args...)}
+}
+
+// classify gives a reason to an error that came instead of an HTTP response.
 func classify(err error) *Error {
-	var (
-		known    *Error
-		tooLarge *http.MaxBytesError
-	)
-	e := &Error{Reason: ReasonNetwork, Err: summarize(err)}
-	switch {
-	case errors.As(err, &known):
+	if known, ok := errors.AsType[*Error](err); ok {
 		return known
-	case isDial(err): // before the deadline, which it may pretend to be
+	}
+	e := &Error{Reason: ReasonNetwork, Err: summarize(err)}
+	tooLarge, isTooLarge := errors.AsType[*http.MaxBytesError](err)
+	switch {
+	case isDial(err): // first, because it can look like a deadline
 	case errors.Is(err, context.Canceled):
 		e.Reason = ReasonCanceled
 	case errors.Is(err, context.DeadlineExceeded):
 		e.Reason = ReasonTimeout
-	case errors.As(err, &tooLarge):
-		e.Reason, e.code = ReasonInvalidResponse, codeBodyTooLarge
-		e.Err = fmt.Errorf("the answer is larger than %d bytes", tooLarge.Limit)
+	case isTooLarge:
+		e = invalidResponse("the response is larger than %d bytes", tooLarge.Limit)
+		e.code = codeBodyTooLarge
 	}
 	return e
 }
 
-// isDial says that no connection came about, for example because a firewall drops
-// packets: a net.OpError whose time is up is a context.DeadlineExceeded, too.
+// isDial reports whether no connection was established, for example because a firewall drops packets:
+// a net.OpError that timed out is also a context.DeadlineExceeded.
 func isDial(err error) bool {
 	dial, ok := errors.AsType[*net.OpError](err)
 	return ok && dial.Op == "dial" && !errors.Is(err, context.Canceled)
 }
 
-// classifyStatus gives a reason to an HTTP answer that is not 200.
+// classifyStatus gives a reason to an HTTP response other than 200.
 func classifyStatus(status int, body []byte) *Error {
 	code := errorCode(body)
 	e := &Error{Reason: ReasonInvalidResponse, Err: fmt.Errorf("HTTP %d", status), status: status, code: code}
@@ -130,12 +124,12 @@ func classifyStatus(status int, body []byte) *Error {
 	return e
 }
 
-var plainCode = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+var safeErrorCode = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
-// errorCode finds the error code in a body. encoding/json matches keys whatever
-// their case, which is needed: Microsoft.Security capitalises them, ARM does not.
+// errorCode finds the error code in a body. encoding/json ignores the case of keys, as it must:
+// Microsoft.Security capitalises them and ARM does not.
 func errorCode(body []byte) string {
-	var answer struct {
+	var document struct {
 		Code  string `json:"code"`
 		Error struct {
 			Code    string `json:"code"`
@@ -144,68 +138,46 @@ func errorCode(body []byte) string {
 			} `json:"details"`
 		} `json:"error"`
 	}
-	// A body of another shape has no code; the status alone decides.
-	_ = json.Unmarshal(body, &answer)
-	codes := []string{answer.Error.Code, answer.Code}
-	if answer.Error.Code == "BadRequest" && len(answer.Error.Details) > 0 {
-		// Resource Graph says what is bad in the details.
-		codes = []string{answer.Error.Details[0].Code, "BadRequest"}
+	_ = json.Unmarshal(body, &document) // another shape has no code; the status decides alone
+	codes := []string{document.Error.Code, document.Code}
+	if document.Error.Code == "BadRequest" && len(document.Error.Details) > 0 {
+		codes = []string{document.Error.Details[0].Code, "BadRequest"} // Resource Graph's cause is in the details
 	}
 	for _, code := range codes {
-		if plainCode.MatchString(code) {
+		if safeErrorCode.MatchString(code) {
 			return code
 		}
 	}
 	return ""
 }
 
-var entraCode = regexp.MustCompile(`AADSTS\d+`)
+var aadstsCode = regexp.MustCompile(`AADSTS\d+`)
 
-// summarize reduces an error to one line without the bodies that azidentity
-// quotes and the addresses that net/http quotes.
+// summarize reduces an error to one line without the bodies that azidentity quotes and the addresses
+// that net/http quotes.
 func summarize(err error) error {
-	var authFailed *azidentity.AuthenticationFailedError
-	var inURL *url.Error
+	authFailed, isAuthFailed := errors.AsType[*azidentity.AuthenticationFailedError](err)
+	urlError, isURLError := errors.AsType[*url.Error](err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
 	case errors.Is(err, context.DeadlineExceeded) && !isDial(err):
 		return context.DeadlineExceeded
-	case errors.As(err, &authFailed) && authFailed.RawResponse != nil:
-		text := fmt.Sprintf("the token endpoint answered HTTP %d", authFailed.RawResponse.StatusCode)
-		if code := entraCode.FindString(err.Error()); code != "" {
-			text += " " + code
-		}
-		return errors.New(text)
-	case errors.As(err, &inURL):
-		return errors.New(oneLine(inURL.Err.Error()))
+	case isAuthFailed && authFailed.RawResponse != nil:
+		text := fmt.Sprintf("the token endpoint answered HTTP %d %s", authFailed.RawResponse.StatusCode, aadstsCode.FindString(err.Error()))
+		return errors.New(oneLine(text))
+	case isURLError:
+		return errors.New(oneLine(urlError.Err.Error()))
 	}
 	text := failedRequest.ReplaceAllString(err.Error(), " ")
-	return errors.New(oneLine(quotedAnswer.ReplaceAllString(text, "")))
+	return errors.New(oneLine(quotedResponse.ReplaceAllString(text, "")))
 }
 
-// failedRequest matches how net/http begins to tell of a request without an answer,
-// among the lines that a chain of credentials indents: the cause follows, which may be
-// no more than a name that does not resolve, and is what an operator has to know.
+// failedRequest matches the start of a net/http error among the lines that a chain of credentials
+// indents. The cause follows it, and the operator needs that: a name that does not resolve, say.
 var failedRequest = regexp.MustCompile(`\n\t\t ?(?:Get|Post) "[^"\n]*":`)
 
-// quotedAnswer matches what azidentity quotes of an answer, which may hold a token:
-// the rest of the text after MSAL's complaint about JSON, the rest of a line after
-// the words of managed identities, and the lines that a chain of credentials
-// indents by two tabs.
-var quotedAnswer = regexp.MustCompile(`(?s:\s+(?:raw message was|json message bytes were):.*)|(?:\. The endpoint responded with|: unexpected response) [^\n]*|\n\t\t[^\n]*`)
-
-// maxLine is enough for azidentity to name every credential that it tried.
-const maxLine = 1000
-
-func oneLine(text string) string {
-	return truncate(strings.Join(strings.Fields(text), " "), maxLine)
-}
-
-// truncate shortens text to n characters, the last of them an ellipsis.
-func truncate(text string, n int) string {
-	if runes := []rune(text); len(runes) > n {
-		return string(runes[:n-1]) + "…"
-	}
-	return text
-}
+// quotedResponse matches what azidentity quotes of a response, which may hold a token: the rest of
+// the text after MSAL's complaint about JSON, the rest of a line after the words of managed
+// identities, and the lines that a chain of credentials indents by two tabs.
+var quotedResponse = regexp.MustCompile(`(?s:\s+(?:raw message was|json message bytes were):.*)|(?:\. The endpoint responded with|: unexpected response) [^\n]*|\n\t\t[^\n]*`)

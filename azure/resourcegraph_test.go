@@ -3,7 +3,6 @@ package azure
 import (
 	"bytes"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +19,7 @@ func startGraph(t *testing.T, tenant simulator.Tenant, cfg Config) (*simulator.S
 	return sim, NewResourceGraph(client)
 }
 
-// sameAsARM compares what both sources say of the subscriptions.
+// sameAsARM compares the results of both sources.
 func sameAsARM(t *testing.T, g *ResourceGraph, ids []string) {
 	t.Helper()
 	fromARM, fromGraph := g.Client.SecureScores(within(t, 4*time.Minute), ids), g.SecureScores(within(t, 4*time.Minute), ids)
@@ -31,16 +30,16 @@ func sameAsARM(t *testing.T, g *ResourceGraph, ids []string) {
 	}
 }
 
-// describe writes what an outcome says, without when and how it came about.
-func describe(o Result) string {
-	if o.Err != nil {
-		return "failed: " + string(ReasonOf(o.Err))
+// describe writes what a result says, without its times.
+func describe(result Result) string {
+	if result.Err != nil {
+		return "failed: " + string(ReasonOf(result.Err))
 	}
 	var lines []string
-	for _, s := range o.Scores {
+	for _, s := range result.Scores {
 		lines = append(lines, fmt.Sprintf("%+v", s))
 	}
-	for _, c := range o.Controls {
+	for _, c := range result.Controls {
 		points := c.Points
 		c.Points = nil
 		lines = append(lines, fmt.Sprintf("%+v %+v", c, points))
@@ -50,7 +49,8 @@ func describe(o Result) string {
 }
 
 // Both forms of the query say what ARM says, at every page size.
-func TestResourceGraphValues(t *testing.T) {
+func TestResourceGraph_Values(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		subscriptions, pageSize, queries int
 		refuse                           bool
@@ -64,14 +64,13 @@ func TestResourceGraphValues(t *testing.T) {
 		"plain, a full page at end":   {100, 1700 / 4, 5, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			tenant := simulator.Generate(test.subscriptions, 16)
 			tenant.ResourceGraph.Queries = 10_000
 			tenant.ResourceGraph.NoPacking = test.refuse
 			var logged bytes.Buffer
-			sim, g := startGraph(t, tenant, Config{Logger: log.NewLogfmtLogger(&logged)})
-			// The quota is a test of its own.
-			g.quota.remaining, g.quota.resets = 10_000, time.Now().Add(time.Hour)
-			g.pageSize = test.pageSize
+			sim, client := start(t, tenant, Config{Logger: log.NewLogfmtLogger(&logged)})
+			g := newResourceGraph(client, test.pageSize, newGraphQuota(10_000))
 			sameAsARM(t, g, ids(tenant))
 			if got := sim.Requests()[simulator.RouteGraph]; test.queries > 0 && got != test.queries {
 				t.Errorf("%d queries, want %d", got, test.queries)
@@ -86,58 +85,54 @@ func TestResourceGraphValues(t *testing.T) {
 	}
 }
 
-// What has no rows is told apart by ARM, which is asked once in a while.
-func TestResourceGraphMissing(t *testing.T) {
+// ARM tells apart why a subscription has no rows; its results are kept for a while.
+func TestResourceGraph_MissingRows(t *testing.T) {
+	t.Parallel()
 	tenant := simulator.Generate(6, 2)
 	tenant.Subscriptions[1].NoScore = true
 	tenant.Subscriptions[2].NoAccess = true
 	all := append(ids(tenant), "99999999-0000-4000-8000-000000000000")
-	sim, g := startGraph(t, tenant, Config{})
+	var clock clock
+	sim, g := startGraph(t, tenant, Config{now: clock.now})
 	sim.SetGraphFault(simulator.DropRows(tenant.Subscriptions[3].ID)) // as Resource Graph lags behind
 	sameAsARM(t, g, all)
-	outcomes := g.SecureScores(within(t, time.Minute), all)
+	results := g.SecureScores(within(t, time.Minute), all)
 	for i, want := range []string{0: "", 1: "", 2: "failed: forbidden", 3: "", 6: "failed: not_found"} {
-		if got := describe(outcomes[i]); want != "" && got != want {
+		if got := describe(results[i]); want != "" && got != want {
 			t.Errorf("subscription %d: %s, want %s", i, got, want)
 		}
 	}
-	if len(outcomes[1].Scores) != 0 || len(outcomes[3].Scores) != 1 {
-		t.Errorf("unscored: %+v, lagging: %+v", outcomes[1], outcomes[3])
+	if len(results[1].Scores) != 0 || len(results[3].Scores) != 1 {
+		t.Errorf("unscored: %+v, lagging: %+v", results[1], results[3])
 	}
 
-	// Whether ARM was asked again is seen by when the outcome began, and not by the calls:
-	// a list that is refused may keep the other from being asked for, or not.
-	askAgain := func(age time.Duration) (again []int) {
-		t.Helper()
-		for id, verdict := range g.verdicts {
-			verdict.StartedAt = verdict.StartedAt.Add(-age)
-			g.verdicts[id] = verdict
-		}
-		asked := time.Now()
-		outcomes := g.SecureScores(within(t, time.Minute), all)
-		for _, i := range []int{1, 2, 3, 6} {
-			if !outcomes[i].StartedAt.Before(asked) {
+	for _, test := range []struct {
+		age  time.Duration
+		want []int // the subscriptions that ARM is asked about again
+	}{{0, []int{3}}, {fallbackAge, []int{1, 2, 3, 6}}} {
+		clock.advance(test.age)
+		asked := clock.now()
+		var again []int
+		for i, result := range g.SecureScores(within(t, time.Minute), all) {
+			if slices.Contains([]int{1, 2, 3, 6}, i) && !result.StartedAt.Before(asked) {
 				again = append(again, i)
 			}
 		}
-		return again
-	}
-	if got := askAgain(0); !slices.Equal(got, []int{3}) {
-		t.Errorf("ARM was asked again of %v, want only 3, on which Resource Graph lags behind", got)
-	}
-	if got := askAgain(verdictAge); !slices.Equal(got, []int{1, 2, 3, 6}) {
-		t.Errorf("ARM was asked again of %v when its verdicts were old, want 1, 2, 3 and 6", got)
+		if !slices.Equal(again, test.want) {
+			t.Errorf("after %s ARM was asked again about %v, want %v", test.age, again, test.want)
+		}
 	}
 }
 
-// When the identity may read none of a batch, Resource Graph refuses it.
-func TestResourceGraphForbidden(t *testing.T) {
+// Resource Graph refuses a query if the identity can read none of its subscriptions.
+func TestResourceGraph_Forbidden(t *testing.T) {
+	t.Parallel()
 	tenant := simulator.Generate(2, 1)
 	tenant.Subscriptions[0].NoAccess, tenant.Subscriptions[1].NoAccess = true, true
 	sim, g := startGraph(t, tenant, Config{})
-	for _, o := range g.SecureScores(within(t, time.Minute), ids(tenant)) {
-		if ReasonOf(o.Err) != ReasonForbidden {
-			t.Errorf("got %v", o.Err)
+	for _, result := range g.SecureScores(within(t, time.Minute), ids(tenant)) {
+		if ReasonOf(result.Err) != ReasonForbidden {
+			t.Errorf("got %v", result.Err)
 		}
 	}
 	if got := sim.Requests()[simulator.RouteSecureScores]; got != 0 {
@@ -145,15 +140,16 @@ func TestResourceGraphForbidden(t *testing.T) {
 	}
 }
 
-func TestResourceGraphConnectors(t *testing.T) {
+func TestResourceGraph_Connectors(t *testing.T) {
+	t.Parallel()
 	tenant := simulator.Demo()
 	_, g := startGraph(t, tenant, Config{})
 	found := map[string]int{}
-	for _, o := range g.SecureScores(within(t, time.Minute), ids(tenant)) {
-		for _, s := range o.Scores {
+	for _, result := range g.SecureScores(within(t, time.Minute), ids(tenant)) {
+		for _, s := range result.Scores {
 			found[s.Environment+" "+s.Connector]++
 		}
-		for _, c := range o.Controls {
+		for _, c := range result.Controls {
 			if (c.Environment == "Azure") != (c.Connector == "") {
 				t.Errorf("control %+v", c)
 			}
@@ -173,31 +169,33 @@ func TestResourceGraphConnectors(t *testing.T) {
 	}
 }
 
-// A batch that is too much is halved until it fits.
-func TestResourceGraphHalves(t *testing.T) {
+func TestResourceGraph_HalvesBatchesThatAreTooLarge(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]simulator.Fault{
 		"truncated":         simulator.ResultTruncated(30),
 		"payload too large": simulator.PayloadTooLarge(30),
 		"gateway timeout":   simulator.GatewayTimeout(30),
-		"more than we take": simulator.OnBatchesOver(30, simulator.Huge(1<<30, true)),
+		"body too large":    simulator.OnBatchesOver(30, simulator.Huge(1<<30, true)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tenant := simulator.Generate(100, 2)
-			sim, g := startGraph(t, tenant, Config{})
+			var logged bytes.Buffer
+			sim, g := startGraph(t, tenant, Config{Logger: log.NewLogfmtLogger(&logged)})
 			sim.SetGraphFault(fault)
 			sameAsARM(t, g, ids(tenant))
 			if got := sim.Requests()[simulator.RouteGraph]; got != 7 { // 100, 50, 25, 25, 50, 25, 25
 				t.Errorf("%d queries, want 7", got)
 			}
-			if g.plain.Load() {
-				t.Error("took it for a refusal of the packed query")
+			if logged.Len() > 0 {
+				t.Errorf("logged %s", logged.String())
 			}
 		})
 	}
 }
 
-func TestResourceGraphReasons(t *testing.T) {
+func TestResourceGraph_Reasons(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		fault simulator.Fault
 		plain bool
@@ -217,141 +215,57 @@ func TestResourceGraphReasons(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tenant := simulator.Generate(1, 4)
-			sim, g := startGraph(t, tenant, Config{})
-			g.plain.Store(test.plain)
-			g.pageSize = 2
+			tenant.ResourceGraph.NoPacking = test.plain
+			var logged bytes.Buffer
+			sim, client := start(t, tenant, Config{Logger: log.NewLogfmtLogger(&logged)})
+			g := newResourceGraph(client, 2, newGraphQuota(graphQuotaQueries))
 			sim.SetGraphFault(test.fault)
-			o := g.SecureScores(within(t, 3*time.Second), ids(tenant))[0]
-			if got := ReasonOf(o.Err); got != test.want {
-				t.Errorf("reason %q, want %q: %v", got, test.want, o.Err)
+			result := g.SecureScores(within(t, 3*time.Second), ids(tenant))[0]
+			if got := ReasonOf(result.Err); got != test.want {
+				t.Errorf("reason %q, want %q: %v", got, test.want, result.Err)
 			}
-			if g.plain.Load() != test.plain {
-				t.Error("took it for a refusal of the packed query")
+			if logged.Len() > 0 {
+				t.Errorf("logged %s", logged.String())
 			}
 		})
 	}
 }
 
-// A row that makes no sense fails its subscription alone.
-func TestResourceGraphBadRow(t *testing.T) {
-	for name, fault := range map[string]simulator.Fault{
-		"text for a number": simulator.Rewrite(func(_ *http.Request, body []byte) []byte {
-			return bytes.Replace(body, []byte(`"max":`), []byte(`"max":"x","ignored":`), 1)
-		}),
-		"negative number": simulator.Rewrite(func(_ *http.Request, body []byte) []byte {
-			return bytes.Replace(body, []byte(`"max":`), []byte(`"max":-1,"ignored":`), 1)
-		}),
-	} {
-		tenant := simulator.Generate(5, 2)
-		sim, g := startGraph(t, tenant, Config{})
-		sim.SetGraphFault(fault)
-		failed := 0
-		for _, o := range g.SecureScores(within(t, time.Minute), ids(tenant)) {
-			if o.Err != nil {
-				failed++
-				if ReasonOf(o.Err) != ReasonInvalidResponse {
-					t.Errorf("%s: %v", name, o.Err)
-				}
-			}
-		}
-		if failed != 1 {
-			t.Errorf("%s: %d subscriptions failed, want 1", name, failed)
-		}
-	}
-}
-
-// The quota is waited for instead of run into, and what cannot be waited for is
-// throttled at once.
-func TestResourceGraphQuota(t *testing.T) {
-	tenant := simulator.Generate(40, 2)
-	tenant.ResourceGraph.Queries, tenant.ResourceGraph.Window = 3, time.Second
-	tenant.ResourceGraph.NoPacking = true
-	sim, g := startGraph(t, tenant, Config{})
-	g.plain.Store(true)
-	g.pageSize = 20 // 120 rows, 6 queries
-	outcomes := g.SecureScores(within(t, 20*time.Second), ids(tenant))
-	for _, o := range outcomes {
-		if o.Err != nil {
-			t.Fatal(o.Err)
-		}
-	}
-	if sim.Throttled() != 0 || sim.Requests()[simulator.RouteGraph] != 6 {
-		t.Errorf("%d of %d queries were throttled", sim.Throttled(), sim.Requests()[simulator.RouteGraph])
-	}
-
-	// Another program uses the same quota: a refusal is waited out, too.
-	sim.SetGraphFault(simulator.Throttle(1, time.Second))
-	if o := g.SecureScores(within(t, 20*time.Second), ids(tenant))[0]; o.Err != nil {
-		t.Errorf("after one refusal: %v", o.Err)
-	}
-	g.quota.remaining, g.quota.resets = 0, time.Now().Add(5*time.Second)
-	began := time.Now()
-	if o := g.SecureScores(within(t, 2*time.Second), ids(tenant))[0]; ReasonOf(o.Err) != ReasonThrottled || time.Since(began) > time.Second {
-		t.Errorf("with too little time: %v after %s", o.Err, time.Since(began))
-	}
-}
-
-func TestManagementGroups(t *testing.T) {
-	tenant := simulator.Generate(6, 1)
-	all := ids(tenant)
-	tenant.ManagementGroups = map[string][]string{"corp": {all[0], "inner", "99999999-0000-4000-8000-000000000000"}, "inner": {all[2]}, "other": {all[5]}}
-	tenant.PageSize = 2
-	sim, client := start(t, tenant, Config{ManagementGroups: []string{"Corp", "other"}})
-	got, err := client.Subscriptions(within(t, 20*time.Second))
-	if err != nil || len(got) != 3 || got[0].ID != all[0] || got[1].ID != all[2] || got[2].ID != all[5] || got[0].Name == "" {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	sim.SetGroupFault(simulator.Forbidden())
-	if _, err := client.Subscriptions(within(t, 20*time.Second)); ReasonOf(err) != ReasonForbidden || !strings.Contains(err.Error(), "management group Corp") {
-		t.Errorf("forbidden: %v", err)
-	}
-	report := client.Check(within(t, 20*time.Second), func(int) func() { return func() {} })
-	if f := report.SubscriptionList; f.OK || !strings.Contains(f.Detail, "managementGroups/descendants/read is missing") || !strings.Contains(f.Fix, "--scope /providers/Microsoft.Management/managementGroups/Corp") {
-		t.Errorf("check says %+v", f)
-	}
-	for id, valid := range map[string]bool{"corp-1_(x).y": true, "": false, "a/b": false, "../x": false, strings.Repeat("x", 91): false} {
-		if _, err := ParseManagementGroup(id); (err == nil) != valid {
-			t.Errorf("%q: %v", id, err)
-		}
-	}
-}
-
-// What ARM once said holds while it has no time to say it again, but not for ever,
-// and not against anything else that it says.
-func TestResourceGraphVerdict(t *testing.T) {
+// ARM's last result is used while ARM has no time for another one, but not for ever, and any other
+// answer of ARM replaces it.
+func TestResourceGraph_KeepsResultsOfARM(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		age   time.Duration
 		fault simulator.Fault
 		want  Reason
 	}{
-		"young":           {0, simulator.ServerError(500), ""},
-		"due, no time":    {verdictAge, simulator.Hang(), ""},
-		"due, throttled":  {verdictAge, simulator.Throttle(-1, time.Minute), ""},
-		"old, no time":    {2 * verdictAge, simulator.Hang(), ReasonTimeout},
-		"due, no answer":  {verdictAge, simulator.ServerError(500), ReasonServerError},
-		"due, no sense":   {verdictAge, simulator.Garbage(), ReasonInvalidResponse},
-		"due, no consent": {verdictAge, simulator.ExpiredToken(), ReasonAuthentication},
+		"recent":            {0, simulator.ServerError(500), ""},
+		"due, timeout":      {fallbackAge, simulator.Hang(), ""},
+		"due, throttled":    {fallbackAge, simulator.Throttle(-1, time.Minute), ""},
+		"too old, timeout":  {2 * fallbackAge, simulator.Hang(), ReasonTimeout},
+		"due, server error": {fallbackAge, simulator.ServerError(500), ReasonServerError},
+		"due, garbage":      {fallbackAge, simulator.Garbage(), ReasonInvalidResponse},
+		"due, rejected":     {fallbackAge, simulator.ExpiredToken(), ReasonAuthentication},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tenant := simulator.Generate(2, 1)
 			tenant.Subscriptions[1].NoScore = true
-			sim, g := startGraph(t, tenant, Config{})
+			var clock clock
+			sim, g := startGraph(t, tenant, Config{now: clock.now})
 			g.SecureScores(within(t, time.Minute), ids(tenant))
-			for id, verdict := range g.verdicts {
-				verdict.StartedAt = verdict.StartedAt.Add(-test.age)
-				g.verdicts[id] = verdict
-			}
+			clock.advance(test.age)
 			sim.SetFault(tenant.Subscriptions[1].ID, test.fault)
-			if o := g.SecureScores(within(t, 2*time.Second), ids(tenant))[1]; ReasonOf(o.Err) != test.want || len(o.Scores) != 0 {
-				t.Errorf("got %+v", o)
+			if result := g.SecureScores(within(t, 2*time.Second), ids(tenant))[1]; ReasonOf(result.Err) != test.want || len(result.Scores) != 0 {
+				t.Errorf("got %+v", result)
 			}
 		})
 	}
 }
 
-// What ARM said of a subscription without rows is forgotten once it has some.
-func TestResourceGraphVerdictEnds(t *testing.T) {
+func TestResourceGraph_DropsResultOfARMOnceThereAreRows(t *testing.T) {
+	t.Parallel()
 	tenant := simulator.Generate(2, 1)
 	scored := tenant.Subscriptions[1]
 	tenant.Subscriptions[1].NoScore = true
@@ -361,31 +275,7 @@ func TestResourceGraphVerdictEnds(t *testing.T) {
 	g.SecureScores(within(t, time.Minute), ids(tenant))
 	sim.SetGraphFault(simulator.DropRows(scored.ID))
 	sim.SetFault(scored.ID, simulator.ServerError(500))
-	if o := g.SecureScores(within(t, 5*time.Second), ids(tenant))[1]; ReasonOf(o.Err) != ReasonServerError {
-		t.Errorf("got %+v", o)
-	}
-}
-
-// A window is not over before the second is in which it ends.
-func TestResourceGraphWindow(t *testing.T) {
-	var q graphQuota
-	q.tryTake(time.Now())
-	q.update(answer{status: 200, header: http.Header{"X-Ms-User-Quota-Remaining": {"0"}, "X-Ms-User-Quota-Resets-After": {"00:00:00"}}})
-	if wait := q.tryTake(time.Now()); wait <= 0 || wait > time.Second {
-		t.Errorf("the next query may be sent in %s", wait)
-	}
-}
-
-// Other answers' Retry-After does not stop the queries.
-func TestResourceGraphRetryAfterOfOthers(t *testing.T) {
-	var q graphQuota
-	q.tryTake(time.Now())
-	q.update(answer{status: 503, header: http.Header{"Retry-After": {"3600"}}})
-	if wait := time.Until(q.resets); wait > graphQuotaWindow {
-		t.Errorf("the window is over in %s", wait)
-	}
-	q.update(answer{status: 429, header: http.Header{"Retry-After": {"3600"}}})
-	if wait := time.Until(q.resets); wait > maxQuotaWait {
-		t.Errorf("the window is over in %s", wait)
+	if result := g.SecureScores(within(t, 5*time.Second), ids(tenant))[1]; ReasonOf(result.Err) != ReasonServerError {
+		t.Errorf("got %+v", result)
 	}
 }

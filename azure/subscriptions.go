@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/go-kit/log/level"
 )
@@ -18,26 +17,24 @@ const (
 	managementGroupsAPIVersion = "2020-05-01"
 )
 
-// Subscription is an Azure subscription, from the API "Subscriptions - List"
-// (api-version 2022-12-01).
+// Subscription is an Azure subscription, from the API "Subscriptions - List" (api-version
+// 2022-12-01). Of a configured subscription that is not listed only the ID is known.
 type Subscription struct {
-	ID string // a UUID in lower case
-	// Name is empty for a configured subscription that the list does not show, and
-	// so are TenantID and State.
+	ID       string // a UUID in lower case
 	Name     string
 	TenantID string
 	State    string // Enabled, Warned, PastDue, Disabled or Deleted
 }
 
-// Active says whether it makes sense to ask for the subscription's scores:
-// Azure does not assess disabled and deleted ones.
+// Active reports whether Azure may score the subscription. It does not assess disabled and deleted
+// ones.
 func (s Subscription) Active() bool {
 	return !strings.EqualFold(s.State, "Disabled") && !strings.EqualFold(s.State, "Deleted")
 }
 
 var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
-// ParseSubscriptionID returns a subscription's UUID in lower case.
+// ParseSubscriptionID returns the UUID of a subscription in lower case.
 func ParseSubscriptionID(id string) (string, error) {
 	if !uuid.MatchString(id) {
 		return "", fmt.Errorf("%q is no subscription ID, expected a UUID like 00000000-0000-0000-0000-000000000000", truncate(id, 60))
@@ -45,12 +42,10 @@ func ParseSubscriptionID(id string) (string, error) {
 	return strings.ToLower(id), nil
 }
 
-// managementGroup is by Azure's naming rules: it begins with a letter or digit and
-// does not end with a dot.
+// managementGroup follows Azure's naming rules: a letter or digit first and no dot last.
 var managementGroup = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_().-]{0,88}[A-Za-z0-9_()-])?$`)
 
-// ParseManagementGroup checks the ID of a management group, which is not its
-// display name.
+// ParseManagementGroup validates the ID of a management group, which is not its display name.
 func ParseManagementGroup(id string) (string, error) {
 	if !managementGroup.MatchString(id) {
 		return "", fmt.Errorf("%q is no management group ID, expected up to 90 letters, digits, dots, hyphens, underscores and parentheses, a letter or digit first and no dot last", truncate(id, 60))
@@ -60,8 +55,7 @@ func ParseManagementGroup(id string) (string, error) {
 
 var errNoSubscription = errors.New("the identity sees no subscription, as without the role Reader")
 
-// Configured returns the subscriptions of [Config.SubscriptionIDs] as far as they
-// are known without asking Azure: their IDs.
+// Configured returns [Config.SubscriptionIDs] without asking Azure: only the IDs are known.
 func (c *Client) Configured() []Subscription {
 	configured := make([]Subscription, len(c.subscriptionIDs))
 	for i, id := range c.subscriptionIDs {
@@ -70,111 +64,95 @@ func (c *Client) Configured() []Subscription {
 	return configured
 }
 
-// Subscriptions lists the subscriptions that the identity sees, of which
-// [Config.ManagementGroups] leave those below the groups, from the API "Management
-// Groups - Get Descendants" (api-version 2020-05-01). With
-// [Config.SubscriptionIDs] it answers exactly those: the list only adds what it
-// tells of them, and that the identity may not list is no error then. That there is
-// no subscription at all is [ReasonForbidden]: Azure leaves out what the identity may
-// not see, so that one which has lost its roles gets an empty list and no error.
+// Subscriptions lists the subscriptions that the identity sees and that are below one of
+// [Config.ManagementGroups], if there are any. With [Config.SubscriptionIDs] it returns exactly those:
+// the list only adds details, and may be forbidden. Otherwise an empty list is [ReasonForbidden]:
+// Azure leaves out what the identity cannot see, so one that lost its roles gets an empty list.
 func (c *Client) Subscriptions(ctx context.Context) ([]Subscription, error) {
-	type subscriptionItem struct {
-		SubscriptionID string `json:"subscriptionId"`
-		DisplayName    string `json:"displayName"`
-		TenantID       string `json:"tenantId"`
-		State          string `json:"state"`
-	}
-	items, err := list[json.RawMessage](ctx, c, operationListSubscriptions, "subscriptions", subscriptionsAPIVersion)
-	if err != nil {
-		if len(c.subscriptionIDs) > 0 && ReasonOf(err) == ReasonForbidden {
-			return c.Configured(), nil
-		}
+	listed, err := c.listSubscriptions(ctx)
+	switch {
+	case err != nil && len(c.subscriptionIDs) > 0 && ReasonOf(err) == ReasonForbidden:
+		return c.Configured(), nil
+	case err != nil:
 		return nil, fmt.Errorf("list subscriptions: %w", err)
-	}
-
-	var listed []Subscription
-	byID := map[string]Subscription{}
-	for _, raw := range items {
-		var i subscriptionItem
-		err := decode(raw, &i, maxItems) // each by itself, so that a bad one is left out alone
-		id := ""
-		if err == nil {
-			id, err = ParseSubscriptionID(i.SubscriptionID)
-		}
-		if err != nil {
-			level.Warn(c.logger).Log("msg", "left out a subscription that makes no sense", "operation", operationListSubscriptions, "reason", ReasonInvalidResponse, "err", err)
-			continue
-		}
-		if _, twice := byID[id]; twice {
-			continue
-		}
-		s := Subscription{ID: id, Name: label(i.DisplayName), TenantID: label(strings.ToLower(i.TenantID)), State: label(i.State)}
-		byID[id] = s
-		listed = append(listed, s)
-	}
-	if len(c.managementGroups) > 0 {
+	case len(c.managementGroups) > 0:
 		return c.belowGroups(ctx, listed)
-	}
-	if len(c.subscriptionIDs) == 0 {
-		if len(listed) == 0 {
-			return nil, fmt.Errorf("list subscriptions: %w", &Error{Reason: ReasonForbidden, Err: errNoSubscription})
+	case len(c.subscriptionIDs) > 0:
+		byID := make(map[string]Subscription, len(listed))
+		for _, s := range listed {
+			byID[s.ID] = s
 		}
-		return listed, nil
-	}
-	configured := c.Configured()
-	for i, s := range configured {
-		if known, ok := byID[s.ID]; ok {
-			configured[i] = known
+		configured := c.Configured()
+		for i, s := range configured {
+			if known, ok := byID[s.ID]; ok {
+				configured[i] = known
+			}
 		}
+		return configured, nil
+	case len(listed) == 0:
+		return nil, fmt.Errorf("list subscriptions: %w", &Error{Reason: ReasonForbidden, Err: errNoSubscription})
 	}
-	return configured, nil
+	return listed, nil
 }
 
-// belowGroups returns those of the subscriptions that are below one of the
-// configured management groups.
+// listSubscriptions returns the listed subscriptions without duplicates. Each is decoded alone, so
+// that an invalid one is left out alone.
+func (c *Client) listSubscriptions(ctx context.Context) ([]Subscription, error) {
+	items, err := listAll[json.RawMessage](ctx, c, operationListSubscriptions, "subscriptions", subscriptionsAPIVersion)
+	if err != nil {
+		return nil, err
+	}
+	var listed []Subscription
+	seen := map[string]bool{}
+	for _, raw := range items {
+		var item struct {
+			SubscriptionID string `json:"subscriptionId"`
+			DisplayName    string `json:"displayName"`
+			TenantID       string `json:"tenantId"`
+			State          string `json:"state"`
+		}
+		err := decode(raw, &item, maxItems)
+		id := ""
+		if err == nil {
+			id, err = ParseSubscriptionID(item.SubscriptionID)
+		}
+		if err != nil {
+			level.Warn(c.logger).Log("msg", "left out an invalid subscription", "operation", operationListSubscriptions, "reason", ReasonInvalidResponse, "err", err)
+			continue
+		}
+		if !seen[id] {
+			seen[id] = true
+			listed = append(listed, Subscription{
+				ID: id, Name: sanitize(item.DisplayName), TenantID: sanitize(strings.ToLower(item.TenantID)), State: sanitize(item.State),
+			})
+		}
+	}
+	return listed, nil
+}
+
+// belowGroups returns the subscriptions below the configured management groups, from the API
+// "Management Groups - Get Descendants" (api-version 2020-05-01).
 func (c *Client) belowGroups(ctx context.Context, subscriptions []Subscription) ([]Subscription, error) {
-	type item struct {
-		Name string `json:"name"` // of a subscription its ID
+	type descendant struct {
+		Name string `json:"name"` // the ID of a subscription
 	}
 	below := map[string]bool{}
 	for _, group := range c.managementGroups {
-		// It lists subscriptions, and is counted as such.
-		items, err := list[item](ctx, c, operationListSubscriptions, "providers/Microsoft.Management/managementGroups/"+group+"/descendants", managementGroupsAPIVersion)
+		descendants, err := listAll[descendant](ctx, c, operationListSubscriptions, "providers/Microsoft.Management/managementGroups/"+group+"/descendants", managementGroupsAPIVersion)
 		if err != nil {
 			if e, ok := errors.AsType[*Error](err); ok {
 				e.group = group
 			}
 			return nil, fmt.Errorf("list subscriptions of management group %s: %w", group, err)
 		}
-		for _, i := range items {
-			below[strings.ToLower(i.Name)] = true
+		for _, d := range descendants {
+			below[strings.ToLower(d.Name)] = true
 		}
 	}
-	seen := slices.DeleteFunc(subscriptions, func(s Subscription) bool { return !below[s.ID] })
-	if len(seen) == 0 {
+	visible := slices.DeleteFunc(subscriptions, func(s Subscription) bool { return !below[s.ID] })
+	if len(visible) == 0 {
 		groups := strings.Join(c.managementGroups, ", ")
 		return nil, fmt.Errorf("list subscriptions of management group %s: %w", groups, &Error{Reason: ReasonForbidden, Err: errNoSubscription, group: c.managementGroups[0]})
 	}
-	return seen, nil
-}
-
-// maxLabel is far above what Azure allows a name to have.
-const maxLabel = 256
-
-// label makes a text of Azure fit to be a label value, a log line and a table
-// cell: one line of bounded length, in which nothing changes how the rest of the line
-// is shown. (Invalid UTF-8 was replaced when the JSON was decoded.) It keeps nothing of
-// a longer text in memory.
-func label(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
-			return ' '
-		}
-		return r
-	}, text)
-	short := truncate(strings.TrimSpace(text), maxLabel)
-	if len(short) < len(text) {
-		short = strings.Clone(short)
-	}
-	return short
+	return visible, nil
 }

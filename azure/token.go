@@ -12,145 +12,152 @@ import (
 )
 
 const (
-	// tokenTimeout bounds one attempt to get a token, whoever waits for it. It is
-	// longer than most scrapes: an attempt that outlives one scrape may still serve
-	// the next.
+	// tokenTimeout bounds one token request, whoever waits for it. It is longer than most scrapes: a
+	// token that comes too late for one scrape still serves the next.
 	tokenTimeout = 30 * time.Second
-	// tokenReserve is for how long a token must still be good to be handed out while
-	// it is renewed: as long as a scrape may take.
-	tokenReserve = time.Minute
-	// renewInterval lies between attempts to renew a token that is still good, as in
-	// azcore, and between attempts in vain to replace one that was refused.
+	// minValidity is how long a token must still be valid to be used while it is renewed: as long as
+	// a scrape may take.
+	minValidity = time.Minute
+	// renewInterval is the minimum time between attempts to renew a valid token, as in azcore, and
+	// between attempts to replace a revoked one.
 	renewInterval = 30 * time.Second
 )
 
-// tokenSource makes a credential safe to wait for. azidentity lets those who
-// wait for a token queue behind a lock that ignores their contexts, and tries
-// anew for each of them. Here one attempt at a time runs in the background for
-// all who wait, and each of them leaves at its own deadline. A token is kept for as
-// long as it is good, because not all credentials do that: az is run for each one.
-// It also keeps those away from azcore's lock who would have to wait there. Nobody
-// waits for a token to be renewed while the old one is good.
+// tokenSource caches the tokens of a credential and coalesces requests for them.
+//
+// azidentity queues callers behind a lock that ignores their contexts and retries for each of them.
+// Here all callers share one background request, each leaves at its own deadline, and no caller
+// waits for the renewal of a valid token. Tokens are cached because some credentials do not: az runs
+// once for each request.
 type tokenSource struct {
 	credential azcore.TokenCredential
 	ctx        context.Context // ends with close
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
 
-	mu       sync.Mutex
-	attempts map[string]*tokenAttempt // by what is asked for
-	tokens   map[string]*keptToken
-	refused  *tokenAttempt // the newest one to meet a challenge, if it was in vain
-	failedAt time.Time     // when that was
+	mu         sync.Mutex
+	inflight   map[string]*tokenFetch // by tenant, claims and scopes
+	tokens     map[string]*cachedToken
+	rejected   *tokenFetch // the last one that failed to answer a challenge
+	rejectedAt time.Time
 }
 
-// keptToken is a token, and when its renewal was begun last.
-type keptToken struct {
+// cachedToken is a token and the time of the last attempt to renew it.
+type cachedToken struct {
 	azcore.AccessToken
 	renewedAt time.Time
 }
 
-type tokenAttempt struct {
-	done  chan struct{} // closed when token and err are there
+// tokenFetch is one request for a token.
+type tokenFetch struct {
+	done  chan struct{} // closed once token and err are set
 	token azcore.AccessToken
 	err   error
 }
 
 func newTokenSource(credential azcore.TokenCredential) *tokenSource {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &tokenSource{credential: credential, ctx: ctx, cancel: cancel, attempts: map[string]*tokenAttempt{}, tokens: map[string]*keptToken{}}
+	return &tokenSource{
+		credential: credential, ctx: ctx, cancel: cancel,
+		inflight: map[string]*tokenFetch{}, tokens: map[string]*cachedToken{},
+	}
 }
 
-// GetToken implements [azcore.TokenCredential]. What the credential says is an
-// [*Error]; ctx's own error is not.
+// GetToken implements [azcore.TokenCredential]. The credential's failures are an [*Error]; the error
+// of ctx is returned as it is.
 func (s *tokenSource) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	attempt := s.attempt(options)
+	fetch := s.fetch(options)
 	select {
-	case <-attempt.done: // even for one whose time is over
-	default:
+	case <-fetch.done:
+	case <-ctx.Done():
 		select {
-		case <-attempt.done:
-		case <-ctx.Done():
+		case <-fetch.done: // prefer the token when both are ready
+		default:
 			return azcore.AccessToken{}, ctx.Err()
 		}
 	}
-	return attempt.token, attempt.err
+	return fetch.token, fetch.err
 }
 
-// attempt returns one that is over when there is a token that is still good. Else it
-// joins the attempt that is under way for these options, or begins one.
-func (s *tokenSource) attempt(options policy.TokenRequestOptions) *tokenAttempt {
+// fetch returns a finished fetch if a valid token is cached. Otherwise it joins the one in flight for
+// these options, or starts one.
+func (s *tokenSource) fetch(options policy.TokenRequestOptions) *tokenFetch {
 	key := strings.Join(append([]string{options.TenantID, options.Claims}, options.Scopes...), " ")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A challenge makes a token useless before its time, and comes with claims.
-	if kept := s.tokens[key]; kept != nil && options.Claims == "" && time.Until(kept.ExpiresOn) > tokenReserve {
-		if kept.renewable() && s.attempts[key] == nil {
-			kept.renewedAt = time.Now()
-			s.begin(key, options)
+	// Claims come from a challenge, which means that the cached token is no longer accepted.
+	if cached := s.tokens[key]; cached != nil && options.Claims == "" && time.Until(cached.ExpiresOn) > minValidity {
+		if cached.needsRenewal() && s.inflight[key] == nil {
+			cached.renewedAt = time.Now()
+			s.start(key, options)
 		}
-		attempt := &tokenAttempt{done: make(chan struct{}), token: kept.AccessToken}
-		close(attempt.done)
-		return attempt
+		fetch := &tokenFetch{done: make(chan struct{}), token: cached.AccessToken}
+		close(fetch.done)
+		return fetch
 	}
-	if attempt := s.attempts[key]; attempt != nil {
-		return attempt
+	if fetch := s.inflight[key]; fetch != nil {
+		return fetch
 	}
-	// A credential that is revoked cannot meet the challenge, which every call gets.
-	if options.Claims != "" && s.refused != nil && time.Since(s.failedAt) < renewInterval {
-		return s.refused
+	// A revoked credential cannot answer the challenge, which every request gets.
+	if options.Claims != "" && s.rejected != nil && time.Since(s.rejectedAt) < renewInterval {
+		return s.rejected
 	}
-	return s.begin(key, options)
+	return s.start(key, options)
 }
 
-// begin begins an attempt. The lock is held.
-func (s *tokenSource) begin(key string, options policy.TokenRequestOptions) *tokenAttempt {
-	attempt := &tokenAttempt{done: make(chan struct{})}
-	if attempt.err = s.ctx.Err(); attempt.err != nil {
-		close(attempt.done)
-		return attempt
-	}
-	s.attempts[key] = attempt
-	s.running.Go(func() {
-		ctx, cancel := context.WithTimeout(s.ctx, tokenTimeout)
-		defer cancel()
-		var err error
-		if attempt.token, err = s.credential.GetToken(ctx, options); err != nil {
-			e := &Error{Reason: ReasonAuthentication, Err: summarize(err)}
-			if errors.Is(err, context.Canceled) {
-				e.Reason = ReasonCanceled
-			}
-			attempt.err = e
-		}
-		s.mu.Lock()
-		switch {
-		case attempt.err != nil && options.Claims != "" && s.ctx.Err() == nil:
-			s.refused, s.failedAt = attempt, time.Now()
-		case attempt.err != nil:
-		case options.Claims != "":
-			clear(s.tokens) // the one without claims was refused
-		default:
-			kept := &keptToken{AccessToken: attempt.token}
-			if old := s.tokens[key]; old != nil {
-				kept.renewedAt = old.renewedAt // it may be the old one, or no better
-			}
-			s.tokens[key] = kept
-		}
-		delete(s.attempts, key)
-		s.mu.Unlock()
-		close(attempt.done)
-	})
-	return attempt
-}
-
-// renewable says whether it is time to renew the token, by azcore's own rule.
-func (t *keptToken) renewable() bool {
+// needsRenewal reports whether the token is due for renewal by azcore's own rule.
+func (t *cachedToken) needsRenewal() bool {
 	now := time.Now()
 	due := now.After(t.ExpiresOn.Add(-5*time.Minute)) || !t.RefreshOn.IsZero() && now.After(t.RefreshOn)
 	return due && now.Sub(t.renewedAt) > renewInterval
 }
 
-// close ends a running attempt and waits for it.
+// start starts a fetch. The caller holds the lock.
+func (s *tokenSource) start(key string, options policy.TokenRequestOptions) *tokenFetch {
+	fetch := &tokenFetch{done: make(chan struct{})}
+	if fetch.err = s.ctx.Err(); fetch.err != nil {
+		close(fetch.done)
+		return fetch
+	}
+	s.inflight[key] = fetch
+	s.running.Go(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, tokenTimeout)
+		defer cancel()
+		token, err := s.credential.GetToken(ctx, options)
+		s.finish(key, options, fetch, token, err)
+	})
+	return fetch
+}
+
+// finish publishes the result of a fetch and caches its token.
+func (s *tokenSource) finish(key string, options policy.TokenRequestOptions, fetch *tokenFetch, token azcore.AccessToken, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fetch.token = token
+	switch {
+	case err != nil:
+		reason := ReasonAuthentication
+		if errors.Is(err, context.Canceled) {
+			reason = ReasonCanceled
+		}
+		fetch.err = &Error{Reason: reason, Err: summarize(err)}
+		if options.Claims != "" && s.ctx.Err() == nil {
+			s.rejected, s.rejectedAt = fetch, time.Now()
+		}
+	case options.Claims != "":
+		clear(s.tokens) // the ones without claims are no longer accepted
+	default:
+		cached := &cachedToken{AccessToken: token}
+		if old := s.tokens[key]; old != nil {
+			cached.renewedAt = old.renewedAt // the credential may have returned the old token again
+		}
+		s.tokens[key] = cached
+	}
+	delete(s.inflight, key)
+	close(fetch.done)
+}
+
+// close cancels a running fetch and waits for it.
 func (s *tokenSource) close() {
 	s.mu.Lock()
 	s.cancel()

@@ -1,0 +1,98 @@
+package azure
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"golang.org/x/sync/semaphore"
+)
+
+// The operations of a [Request]; they become label values.
+const (
+	operationGetToken                = "get_token"
+	operationListSubscriptions       = "list_subscriptions"
+	operationListSecureScores        = "list_secure_scores"
+	operationListSecureScoreControls = "list_secure_score_controls"
+	operationQueryResourceGraph      = "query_resource_graph"
+)
+
+// Operations are all operations of a [Client].
+var Operations = []string{operationGetToken, operationListSubscriptions, operationListSecureScores, operationListSecureScoreControls, operationQueryResourceGraph}
+
+// Request describes one HTTP request to Azure.
+type Request struct {
+	// Operation is one of [Operations].
+	Operation string
+	// Code is the HTTP status, or "error" without a complete response.
+	Code string
+	// Duration is from sending the request to the end of the response body, without the wait for a
+	// free slot among the concurrent requests.
+	Duration time.Duration
+	// QuotaRemaining holds the values of Azure's x-ms-ratelimit-remaining-* headers by the rest of
+	// the header's name in lower case, and as user-quota Resource Graph's x-ms-user-quota-remaining.
+	QuotaRemaining map[string]float64
+}
+
+// limitPolicy limits the concurrent attempts. Waiting ones are served in the order of arrival.
+type limitPolicy struct{ slots *semaphore.Weighted }
+
+// Do implements [policy.Policy].
+func (p limitPolicy) Do(req *policy.Request) (*http.Response, error) {
+	if err := p.slots.Acquire(req.Raw().Context(), 1); err != nil {
+		return nil, err
+	}
+	defer p.slots.Release(1)
+	return req.Next()
+}
+
+// requestOperation carries the operation of a request to metricsPolicy.
+type requestOperation string
+
+// metricsPolicy reports each attempt.
+type metricsPolicy struct {
+	operation requestOperation // of requests that carry none
+	observe   func(Request)    // may be nil
+}
+
+// Do implements [policy.Policy].
+func (p metricsPolicy) Do(req *policy.Request) (*http.Response, error) {
+	start := time.Now()
+	resp, err := req.Next()
+	if p.observe == nil {
+		return resp, err
+	}
+	operation := p.operation
+	req.OperationValue(&operation)
+	request := Request{Operation: string(operation), Code: "error", Duration: time.Since(start)}
+	if err == nil {
+		request.Code = strconv.Itoa(resp.StatusCode)
+		request.QuotaRemaining = quotaRemaining(resp.Header)
+	}
+	p.observe(request)
+	return resp, err
+}
+
+// maxQuotas bounds the limits that one response can name: they become label values.
+const maxQuotas = 10
+
+func quotaRemaining(header http.Header) map[string]float64 {
+	quota := map[string]float64{}
+	for key, values := range header {
+		limit, ok := strings.CutPrefix(strings.ToLower(key), "x-ms-ratelimit-remaining-")
+		if strings.EqualFold(key, "x-ms-user-quota-remaining") {
+			limit, ok = "user-quota", true
+		}
+		if !ok || len(limit) > 64 || len(quota) == maxQuotas {
+			continue
+		}
+		// Some providers send a list of limits here, which is not a number.
+		remaining, err := strconv.Atoi(values[0])
+		if err == nil && remaining >= 0 {
+			quota[limit] = float64(remaining)
+		}
+	}
+	return quota
+}

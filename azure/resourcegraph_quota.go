@@ -1,0 +1,99 @@
+package azure
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// The published quota, in use until Azure reports a smaller one.
+const (
+	graphQuotaQueries = 15
+	graphQuotaWindow  = 5 * time.Second
+	maxQuotaWait      = time.Minute // how far away a window's end is believed to be
+)
+
+// graphQuota keeps the process within Resource Graph's quota, which Azure counts per identity in
+// windows of some seconds.
+type graphQuota struct {
+	queries int // per window
+
+	mu        sync.Mutex
+	remaining int       // in this window
+	resets    time.Time // the end of this window
+}
+
+func newGraphQuota(queries int) *graphQuota { return &graphQuota{queries: queries} }
+
+// wait takes one query from the quota. It waits for the next window if that starts before the deadline
+// of ctx; otherwise it fails at once with [ReasonThrottled].
+func (q *graphQuota) wait(ctx context.Context) error {
+	for {
+		wait := q.take(time.Now())
+		if wait <= 0 {
+			return nil
+		}
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
+			return &Error{Reason: ReasonThrottled, Err: fmt.Errorf("the quota of Resource Graph resets in %s, after the deadline", wait.Round(time.Millisecond))}
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return classify(ctx.Err())
+		}
+	}
+}
+
+// take takes one query if any remains, or returns how long to wait.
+func (q *graphQuota) take(now time.Time) time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !now.Before(q.resets) {
+		q.remaining, q.resets = q.queries, now.Add(graphQuotaWindow)
+	}
+	if q.remaining > 0 {
+		q.remaining--
+		return 0
+	}
+	return q.resets.Sub(now)
+}
+
+// update applies what Azure reports. It only lowers what remains, because Azure may not have counted
+// other queries in flight yet.
+func (q *graphQuota) update(resp response) {
+	now := time.Now()
+	remaining, err := strconv.Atoi(resp.header.Get("x-ms-user-quota-remaining"))
+	if err != nil {
+		remaining = q.queries
+	}
+	resets, known := quotaResetsAfter(resp.header, resp.status)
+	resets = min(resets, maxQuotaWait)
+	if resp.status == http.StatusTooManyRequests {
+		remaining = 0
+		if !known || resets <= 0 {
+			resets, known = graphQuotaWindow, true
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.remaining = min(q.remaining, max(remaining, 0))
+	if known {
+		q.resets = now.Add(resets)
+	}
+}
+
+// quotaResetsAfter reads x-ms-user-quota-resets-after (hh:mm:ss), or the Retry-After (seconds) of a
+// 429; other responses have it for other reasons. The former may have lost a fraction of a second,
+// which is added so that the last queries of a window are not refused.
+func quotaResetsAfter(h http.Header, status int) (time.Duration, bool) {
+	if clock, err := time.Parse("15:04:05", h.Get("x-ms-user-quota-resets-after")); err == nil {
+		return time.Duration(clock.Hour())*time.Hour + time.Duration(clock.Minute())*time.Minute + time.Duration(clock.Second()+1)*time.Second, true
+	}
+	if seconds, err := strconv.Atoi(h.Get("Retry-After")); err == nil && seconds >= 0 && status == http.StatusTooManyRequests {
+		return time.Duration(seconds) * time.Second, true
+	}
+	return 0, false
+}

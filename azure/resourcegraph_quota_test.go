@@ -1,0 +1,92 @@
+package azure
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
+)
+
+// Queries wait for the quota instead of exceeding it.
+func TestGraphQuota_Respected(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(40, 2)
+	tenant.ResourceGraph.Queries, tenant.ResourceGraph.Window = 3, time.Second
+	tenant.ResourceGraph.NoPacking = true
+	sim, client := start(t, tenant, Config{})
+	g := newResourceGraph(client, 20, newGraphQuota(graphQuotaQueries))
+	for _, result := range g.SecureScores(within(t, 20*time.Second), ids(tenant)) {
+		if result.Err != nil {
+			t.Fatal(result.Err)
+		}
+	}
+	if sim.Throttled() != 0 || sim.Requests()[simulator.RouteGraph] != 7 { // one packed, six pages of 120 rows
+		t.Errorf("%d of %d queries were throttled", sim.Throttled(), sim.Requests()[simulator.RouteGraph])
+	}
+	// Another program uses the same quota: a refusal is waited out, too.
+	sim.SetGraphFault(simulator.Throttle(1, time.Second))
+	if result := g.SecureScores(within(t, 20*time.Second), ids(tenant))[0]; result.Err != nil {
+		t.Errorf("after one refusal: %v", result.Err)
+	}
+}
+
+func TestGraphQuota_WaitsForNextWindow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newGraphQuota(2)
+		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+		defer cancel()
+		start := time.Now()
+		for i, want := range []time.Duration{0, 0, 5 * time.Second, 5 * time.Second, 10 * time.Second, 10 * time.Second} {
+			if err := q.wait(ctx); err != nil || time.Since(start) != want {
+				t.Errorf("query %d after %s, want %s (%v)", i, time.Since(start), want, err)
+			}
+		}
+		// The next window is after the deadline, which is known at once.
+		if err := q.wait(ctx); ReasonOf(err) != ReasonThrottled || time.Since(start) != 10*time.Second {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+	})
+}
+
+func TestGraphQuota_Update(t *testing.T) {
+	t.Parallel()
+	remaining := func(n, resetsAfter string) http.Header {
+		return http.Header{"X-Ms-User-Quota-Remaining": {n}, "X-Ms-User-Quota-Resets-After": {resetsAfter}}
+	}
+	retryAfter := http.Header{"Retry-After": {"3600"}}
+	for name, test := range map[string]struct {
+		response response
+		queries  int // that may be sent at once
+		wait     time.Duration
+	}{
+		"nothing":                       {response{status: 200}, 2, 5 * time.Second},
+		"quota spent by others":         {response{status: 200, header: remaining("0", "00:00:03")}, 0, 4 * time.Second},
+		"window ends within the second": {response{status: 200, header: remaining("0", "00:00:00")}, 0, time.Second},
+		"more than known here":          {response{status: 200, header: remaining("10", "00:00:03")}, 2, 4 * time.Second},
+		"negative":                      {response{status: 200, header: remaining("-5", "00:00:03")}, 0, 4 * time.Second},
+		"refused":                       {response{status: 429}, 0, 5 * time.Second},
+		"refused for long":              {response{status: 429, header: retryAfter}, 0, maxQuotaWait},
+		"Retry-After for other reasons": {response{status: 503, header: retryAfter}, 2, 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := newGraphQuota(3)
+				q.take(time.Now())
+				q.update(test.response)
+				for n := range test.queries {
+					if wait := q.take(time.Now()); wait != 0 {
+						t.Errorf("query %d waits %s", n, wait)
+					}
+				}
+				if wait := q.take(time.Now()); wait != test.wait {
+					t.Errorf("the next window starts in %s, want %s", wait, test.wait)
+				}
+			})
+		})
+	}
+}

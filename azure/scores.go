@@ -1,0 +1,207 @@
+package azure
+
+import (
+	"math"
+	"strings"
+	"time"
+)
+
+// DefaultInitiative is Defender for Cloud's own initiative, the only one that Microsoft shows. The
+// score of another initiative is another measure.
+const DefaultInitiative = "ascScore"
+
+// Points are a score and its maximum. They are not negative and may have a fraction.
+type Points struct{ Current, Max float64 }
+
+// Score is the secure score of a subscription, or of one of its connectors to another cloud, in one
+// initiative. It comes from the API "Secure Scores - List" (api-version 2020-01-01) or from Resource
+// Graph. Azure recomputes it every 8 hours.
+type Score struct {
+	Initiative  string // ascScore for Defender for Cloud's default initiative
+	Environment string // Azure; AWS, GCP, … for a connector
+	Connector   string // its name; empty for the subscription itself
+	Points
+	Ratio  float64 // current ÷ max, 0 to 1, as Azure rounds it; 0 if max is 0
+	Weight float64 // for the weighted mean over subscriptions
+}
+
+// Control is a security control, a group of recommendations about one attack surface. It comes from
+// the API "Secure Score Controls - List" (api-version 2020-01-01) or from Resource Graph.
+type Control struct {
+	ID          string // a UUID in lower case
+	Name        string // as the portal shows it; Microsoft renames controls
+	Initiative  string
+	Environment string
+	Connector   string
+	Points      *Points // nil if Azure gives none
+	Weight      float64
+	// The number of resources by their state in the control's recommendations.
+	Healthy, Unhealthy, NotApplicable float64
+}
+
+// Result holds the scores and controls of a subscription, or an error. Without an error, an empty
+// Scores means that Azure does not score the subscription.
+type Result struct {
+	Scores   []Score
+	Controls []Control
+	Err      error
+	// StartedAt is when the first request was sent; zero if the deadline or the quota of Resource
+	// Graph prevented it.
+	StartedAt time.Time
+	// ReadAt is when the response was complete.
+	ReadAt time.Time
+}
+
+// scoreItem is a score or a control as Azure writes it. The API's specification makes every property
+// optional; numbers that it calls integers are accepted with a fraction.
+type scoreItem struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	Properties struct {
+		DisplayName                string    `json:"displayName"`
+		Environment                string    `json:"environment"`
+		Weight                     float64   `json:"weight"`
+		Score                      *apiScore `json:"score"`
+		HealthyResourceCount       float64   `json:"healthyResourceCount"`
+		UnhealthyResourceCount     float64   `json:"unhealthyResourceCount"`
+		NotApplicableResourceCount float64   `json:"notApplicableResourceCount"`
+	} `json:"properties"`
+}
+
+type apiScore struct {
+	Current    *float64 `json:"current"`
+	Max        *float64 `json:"max"`
+	Percentage *float64 `json:"percentage"` // a ratio, despite its name
+}
+
+// parseScores returns the scores of a list. Items without points are left out: Azure lists a
+// subscription before it has scored it.
+func parseScores(items []scoreItem) ([]Score, error) {
+	var scores []Score
+	for _, item := range items {
+		if err := item.validate(); err != nil {
+			return nil, err
+		}
+		points := item.points()
+		if points == nil {
+			continue
+		}
+		s := Score{
+			Initiative: item.initiative(), Environment: item.environment(), Connector: item.connector(),
+			Points: *points, Weight: item.Properties.Weight,
+		}
+		if name := sanitize(item.Name); name != "" && !strings.EqualFold(name, DefaultInitiative) {
+			s.Initiative = name
+		}
+		switch percentage := item.Properties.Score.Percentage; {
+		case points.Max == 0:
+		case percentage != nil && *percentage <= 1:
+			s.Ratio = *percentage
+		default: // also if Azure ever sends a percentage
+			s.Ratio = math.Round(points.Current/points.Max*1e4) / 1e4
+		}
+		if s.Ratio > maxNumber { // a maximum close to zero
+			return nil, invalidResponse("the ratio of %g and %g makes no sense", points.Current, points.Max)
+		}
+		scores = append(scores, s)
+	}
+	return scores, nil
+}
+
+// parseControls returns the controls of a list.
+func parseControls(items []scoreItem) ([]Control, error) {
+	var controls []Control
+	for _, item := range items {
+		if err := item.validate(); err != nil {
+			return nil, err
+		}
+		id := sanitize(item.Name)
+		if id == "" {
+			id = sanitize(item.ID[strings.LastIndexByte(item.ID, '/')+1:])
+		}
+		if id == "" {
+			return nil, invalidResponse("a control has no ID")
+		}
+		p := item.Properties
+		controls = append(controls, Control{
+			ID: strings.ToLower(id), Name: sanitize(p.DisplayName),
+			Initiative: item.initiative(), Environment: item.environment(), Connector: item.connector(),
+			Points: item.points(), Weight: p.Weight,
+			Healthy: p.HealthyResourceCount, Unhealthy: p.UnhealthyResourceCount, NotApplicable: p.NotApplicableResourceCount,
+		})
+	}
+	return controls, nil
+}
+
+// maxNumber is far above any real score, weight or count.
+const maxNumber = 1e9
+
+// validate rejects absurd numbers: one of them would spoil every sum that includes it.
+func (i scoreItem) validate() error {
+	p := i.Properties
+	numbers := []float64{p.Weight, p.HealthyResourceCount, p.UnhealthyResourceCount, p.NotApplicableResourceCount}
+	if p.Score != nil {
+		for _, n := range []*float64{p.Score.Current, p.Score.Max, p.Score.Percentage} {
+			if n != nil {
+				numbers = append(numbers, *n)
+			}
+		}
+	}
+	for _, n := range numbers {
+		if math.IsNaN(n) || n < 0 || n > maxNumber {
+			return invalidResponse("the number %g makes no sense", n)
+		}
+	}
+	return nil
+}
+
+// points returns nil for a score that is null or empty, which Azure may give to a subscription that
+// it has not assessed.
+func (i scoreItem) points() *Points {
+	s := i.Properties.Score
+	if s == nil || s.Current == nil && s.Max == nil {
+		return nil
+	}
+	var p Points
+	if s.Current != nil {
+		p.Current = *s.Current
+	}
+	if s.Max != nil {
+		p.Max = *s.Max
+	}
+	return &p
+}
+
+// initiative returns the initiative of an ID such as
+// /subscriptions/…/secureScores/ascScore/secureScoreControls/….
+func (i scoreItem) initiative() string {
+	initiative := i.segmentAfter("secureScores")
+	// Resource Graph varies the case of IDs.
+	if initiative == "" || strings.EqualFold(initiative, DefaultInitiative) {
+		return DefaultInitiative
+	}
+	return initiative
+}
+
+// connector returns the connector of an ID such as /subscriptions/…/securityConnectors/aws-prod/…,
+// in lower case because Resource Graph varies the case. Whether real connectors' scores have such IDs
+// is unverified.
+func (i scoreItem) connector() string { return strings.ToLower(i.segmentAfter("securityConnectors")) }
+
+func (i scoreItem) environment() string {
+	if e := sanitize(i.Properties.Environment); e != "" {
+		return e
+	}
+	return "Azure"
+}
+
+// segmentAfter returns the path segment of the ID that follows the given one, or "".
+func (i scoreItem) segmentAfter(segment string) string {
+	parts := strings.Split(i.ID, "/")
+	for n, part := range parts[:len(parts)-1] {
+		if strings.EqualFold(part, segment) {
+			return sanitize(parts[n+1])
+		}
+	}
+	return ""
+}

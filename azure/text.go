@@ -1,0 +1,43 @@
+package azure
+
+import (
+	"strings"
+	"unicode"
+)
+
+const (
+	// maxLabel is far above the length that Azure allows for a name.
+	maxLabel = 256
+	// maxLine is enough for azidentity to name every credential that it tried.
+	maxLine = 1000
+)
+
+// sanitize makes text from Azure fit for a label value, a log line and a table cell: one trimmed line
+// of bounded length without characters that change how the rest of the line is shown. Invalid UTF-8
+// was replaced when the JSON was decoded. The result does not keep a longer text in memory.
+func sanitize(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
+			return ' '
+		}
+		return r
+	}, text)
+	short := truncate(strings.TrimSpace(text), maxLabel)
+	if len(short) < len(text) {
+		short = strings.Clone(short)
+	}
+	return short
+}
+
+// oneLine joins the words of text by single spaces and bounds its length.
+func oneLine(text string) string {
+	return truncate(strings.Join(strings.Fields(text), " "), maxLine)
+}
+
+// truncate shortens text to n characters, the last of them an ellipsis.
+func truncate(text string, n int) string {
+	if runes := []rune(text); len(runes) > n {
+		return string(runes[:n-1]) + "…"
+	}
+	return text
+}
