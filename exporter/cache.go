@@ -46,7 +46,7 @@ func newCache(c *collector, cfg Config) *cache {
 		collector: c, ttl: cfg.CacheTTL, maxStale: cfg.MaxStale, timeout: cfg.ScrapeTimeout,
 		logger: cfg.Logger, now: cfg.now, ctx: ctx, cancel: cancel,
 	}
-	cache.published.Store(&snapshot{err: errors.New("no collection has finished yet"), cutoffs: cache.cutoffs(), families: families})
+	cache.published.Store((&snapshot{err: errors.New("no collection has finished yet"), families: families}).seal(cache.cutoffs()))
 	return cache
 }
 
@@ -55,7 +55,7 @@ func newCache(c *collector, cfg Config) *cache {
 func (c *cache) get(ctx context.Context) *snapshot {
 	latest := c.latest()
 	validSince := c.now().Add(-c.ttl)
-	if c.isFresh(latest, validSince) {
+	if latest.isFresh(validSince) {
 		return latest
 	}
 	if c.canServeStale(latest) {
@@ -81,11 +81,6 @@ func (c *cache) get(ctx context.Context) *snapshot {
 		}
 		validSince = run.startedAt
 	}
-}
-
-// isFresh says whether the snapshot can be served without a collection.
-func (c *cache) isFresh(s *snapshot, validSince time.Time) bool {
-	return s.err == nil && s.collectedAt.After(validSince) && !s.needsRefresh(validSince)
 }
 
 // canServeStale says whether a scrape is served at once, and the refresh left to the background.
@@ -138,8 +133,7 @@ func (c *cache) run(run *collection, validSince time.Time) {
 	ctx, cancel := context.WithDeadline(c.ctx, run.deadline)
 	defer cancel()
 	next := c.collector.collect(ctx, c.published.Load(), validSince)
-	next.cutoffs = c.cutoffs()
-	c.published.Store(next)
+	c.published.Store(next.seal(c.cutoffs()))
 }
 
 // settleTime is how long a scrape waits beyond its deadline for a collection that ends at the same

@@ -39,9 +39,9 @@ func (h *handlers) serveProbe(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "subscription is neither configured nor listed by Azure", http.StatusNotFound)
 		return
 	}
-	answer := newExposition(&snapshot{
-		subscriptions: []*subscription{sub}, cutoffs: h.cache.cutoffs(), families: probeFamilies(sub.err == nil, time.Since(started)),
-	}, r)
+	answer := newExposition((&snapshot{
+		subscriptions: []*subscription{sub}, families: probeFamilies(sub.err == nil, time.Since(started)),
+	}).seal(h.cache.cutoffs()), r)
 	setWriteDeadline(w)
 	if err := answer.serve(w, prometheus.NewRegistry()); err != nil {
 		level.Debug(h.logger).Log("msg", "cannot serve probe", "subscription_id", id, "err", err)

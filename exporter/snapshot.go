@@ -19,6 +19,7 @@ type snapshot struct {
 	api           apiStats
 	cutoffs       cutoffs // which values are too old to be served
 	families      []family
+	oldest        oldest
 
 	renderings renderings
 	rendered   atomic.Int64 // nanoseconds that the last rendering took
@@ -42,23 +43,56 @@ func (c cutoffs) values(s *subscription) *values {
 	return s.lastGood
 }
 
+// oldest are times by which a snapshot with thousands of subscriptions is judged at every request.
+type oldest struct {
+	poll             time.Time // of any subscription to read; zero if one is to be retried at once
+	failing, healthy time.Time // of values that are served; zero if there are none
+}
+
+// seal completes a snapshot before it is published.
+func (s *snapshot) seal(c cutoffs) *snapshot {
+	s.cutoffs, s.oldest = c, oldest{poll: s.collectedAt}
+	for _, sub := range s.subscriptions {
+		if !sub.Active() {
+			continue
+		}
+		s.oldest.poll = earlier(s.oldest.poll, sub.polledAt())
+		v := c.values(sub)
+		switch {
+		case v == nil:
+		case sub.err != nil && (s.oldest.failing.IsZero() || v.validAsOf.Before(s.oldest.failing)):
+			s.oldest.failing = v.validAsOf
+		case sub.err == nil && (s.oldest.healthy.IsZero() || v.validAsOf.Before(s.oldest.healthy)):
+			s.oldest.healthy = v.validAsOf
+		}
+	}
+	return s
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // expires says whether values that the snapshot serves are too old by now.
 func (s *snapshot) expires(now cutoffs) bool {
-	return slices.ContainsFunc(s.subscriptions, func(sub *subscription) bool {
-		return s.cutoffs.values(sub) != nil && now.values(sub) == nil
-	})
+	return !s.oldest.failing.IsZero() && s.oldest.failing.Before(now.failing) ||
+		!s.oldest.healthy.IsZero() && s.oldest.healthy.Before(now.healthy)
 }
 
 // asOf returns the snapshot without the values that are too old by now.
 func (s *snapshot) asOf(now cutoffs) *snapshot {
-	aged := &snapshot{collectedAt: s.collectedAt, duration: s.duration, err: s.err, subscriptions: s.subscriptions, api: s.api, cutoffs: now, families: s.families}
+	aged := &snapshot{collectedAt: s.collectedAt, duration: s.duration, err: s.err, subscriptions: s.subscriptions, api: s.api, families: s.families}
 	aged.rendered.Store(s.rendered.Load())
-	return aged
+	return aged.seal(now)
 }
 
-// needsRefresh says whether a collection has to read any subscription.
-func (s *snapshot) needsRefresh(validSince time.Time) bool {
-	return slices.ContainsFunc(s.subscriptions, func(sub *subscription) bool { return sub.needsRefresh(validSince) })
+// isFresh says whether the snapshot can be served without a collection: it has a token, the list,
+// and every subscription was read since then.
+func (s *snapshot) isFresh(validSince time.Time) bool {
+	return s.err == nil && s.oldest.poll.After(validSince)
 }
 
 // cutShort says whether the collection could have read more with more time.

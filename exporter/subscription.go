@@ -65,24 +65,25 @@ func (s *subscription) record(r azure.Result, now time.Time) {
 // series with these labels would fail the scrape for all.
 func newValues(r azure.Result) *values {
 	v := &values{readAt: r.ReadAt, scores: make([]score, 0, len(r.Scores)), controls: make([]control, 0, len(r.Controls))}
-	scores := map[scoreKey]bool{}
+	scores := map[unique.Handle[scoreKey]]bool{}
 	for _, s := range r.Scores {
-		key := scoreKey{s.Environment, s.Connector, s.Initiative}
+		key := unique.Make(scoreKey{s.Environment, s.Connector, s.Initiative})
 		if scores[key] {
 			v.duplicates++
 			continue
 		}
 		scores[key] = true
-		v.scores = append(v.scores, score{key: unique.Make(key), Points: s.Points, ratio: s.Ratio, weight: s.Weight})
+		v.scores = append(v.scores, score{key: key, Points: s.Points, ratio: s.Ratio, weight: s.Weight})
 	}
-	controls := make(map[controlKey]bool, len(r.Controls))
+	controls := make(map[unique.Handle[controlKey]]bool, len(r.Controls))
 	for _, c := range r.Controls {
 		key := controlKey{scoreKey{c.Environment, c.Connector, c.Initiative}, c.ID, ""}
-		if controls[key] { // whatever its name
+		unnamed := unique.Make(key)
+		if controls[unnamed] {
 			v.duplicates++
 			continue
 		}
-		controls[key] = true
+		controls[unnamed] = true
 		key.name = c.Name
 		next := control{key: unique.Make(key), weight: c.Weight, healthy: c.Healthy, unhealthy: c.Unhealthy, notApplicable: c.NotApplicable}
 		if c.Points != nil {
@@ -94,10 +95,18 @@ func newValues(r azure.Result) *values {
 	return v
 }
 
+// polledAt is lastPolled, or zero after a transient failure, which is retried at once.
+func (s *subscription) polledAt() time.Time {
+	if isTransient(azure.ReasonOf(s.err)) {
+		return time.Time{}
+	}
+	return s.lastPolled
+}
+
 // needsRefresh says whether a collection has to read the subscription, given that what was read
-// since then is still good. A failure that can pass is retried at once.
+// since then is still good.
 func (s *subscription) needsRefresh(validSince time.Time) bool {
-	return s.Active() && (isTransient(azure.ReasonOf(s.err)) || !s.lastPolled.After(validSince))
+	return s.Active() && !s.polledAt().After(validSince)
 }
 
 // isTransient says whether the next request can succeed without any change by an operator.
