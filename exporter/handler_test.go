@@ -2,6 +2,8 @@ package exporter
 
 import (
 	"cmp"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -76,5 +78,51 @@ func TestHandler_Endpoints(t *testing.T) {
 	<-scrape
 	if err := <-drained; err != nil {
 		t.Error(err)
+	}
+}
+
+// Clients that do not read their answers hold connections, but no slot.
+func TestHandler_SlowReadersHoldNoSlot(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.MaxRequests, cfg.CacheTTL = 2, time.Hour
+	s := start(t, simulator.Generate(500, 16), cfg, azure.Config{})
+	s.scrape(t, "30")
+	for range 2 * cfg.MaxRequests {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.web.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
+		// The first byte of 12 MB: the answer is being written.
+		if _, err := conn.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count(s.scrape(t, "10"), "current"); n != 500 {
+		t.Errorf("%d subscriptions beside slow readers, want 500", n)
+	}
+}
+
+// Pages that cost memory are rendered a few at a time, and all of them are served.
+func TestHandler_ManyStatusPages(t *testing.T) {
+	s := start(t, simulator.Generate(20, 2), DefaultConfig(), azure.Config{})
+	s.scrape(t, "10")
+	if err := s.exporter.handlers.pages.Acquire(t.Context(), maxStatusPages); err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan int)
+	go func() { status, _, _ := s.get(t, "/status"); served <- status }()
+	select {
+	case status := <-served:
+		t.Errorf("a page more than %d is not held back: %d", maxStatusPages, status)
+	case <-time.After(100 * time.Millisecond):
+	}
+	if status, _, _ := s.get(t, "/-/healthy"); status != http.StatusOK {
+		t.Errorf("/-/healthy: %d", status)
+	}
+	s.exporter.handlers.pages.Release(maxStatusPages)
+	if status := <-served; status != http.StatusOK {
+		t.Errorf("status %d", status)
 	}
 }

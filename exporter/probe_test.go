@@ -123,3 +123,52 @@ func TestProbe_Thousand(t *testing.T) {
 		t.Errorf("%d connections to Azure, want a few", got)
 	}
 }
+
+// Overlapping probes of one subscription share one read, and a patient one gets its own time.
+func TestProbe_SharedRead(t *testing.T) {
+	tenant := simulator.Generate(1, 1)
+	id := tenant.Subscriptions[0].ID
+	s := start(t, tenant, DefaultConfig(), azure.Config{})
+	s.SetFault(id, simulator.Slow(time.Second))
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			if _, _, body := s.get(t, "/probe?target="+id); !strings.Contains(body, "probe_success 1") {
+				t.Errorf("not the shared read's result: %s", body)
+			}
+		})
+	}
+	group.Wait()
+	if n := s.Requests()[simulator.RouteSecureScores]; n != 1 {
+		t.Errorf("%d reads for 20 overlapping probes", n)
+	}
+
+	group.Go(func() {
+		s.get(t, "/probe?target="+id, "X-Prometheus-Scrape-Timeout-Seconds", "0.6")
+	})
+	waitFor(t, func() bool { return s.Requests()[simulator.RouteSecureScores] == 2 })
+	if _, _, body := s.get(t, "/probe?target="+id, "X-Prometheus-Scrape-Timeout-Seconds", "20"); !strings.Contains(body, "probe_success 1") {
+		t.Errorf("the patient probe got the impatient one's timeout: %s", body)
+	}
+	group.Wait()
+}
+
+// Hundreds of probes leave /metrics its share of the requests to Azure.
+func TestProbe_MetricsKeepTheirShare(t *testing.T) {
+	tenant := simulator.Generate(300, 1)
+	tenant.Latency = 20 * time.Millisecond
+	s := start(t, tenant, DefaultConfig(), azure.Config{Concurrency: 8})
+	s.get(t, "/sd")
+	var group sync.WaitGroup
+	for n := range 900 {
+		group.Go(func() {
+			s.get(t, "/probe?target="+tenant.Subscriptions[n%300].ID, "X-Prometheus-Scrape-Timeout-Seconds", "20")
+		})
+	}
+	waitFor(t, func() bool { return s.Requests()[simulator.RouteSecureScores] > 20 })
+	// Alone, 600 requests at 20 ms and 8 at a time take 1.5 s.
+	if n := count(s.scrape(t, "12"), "current"); n != 300 {
+		t.Errorf("/metrics read %d of 300 subscriptions beside the probes", n)
+	}
+	group.Wait()
+}
