@@ -1,5 +1,5 @@
-// Package helm holds no code, only the chart; these tests keep it right. Those in
-// render_test.go need the program helm and the build tag of that name.
+// Package helm contains no code, only tests of the chart. The tests in render_test.go need the helm
+// binary and the build tag of the same name.
 package helm
 
 import (
@@ -16,12 +16,12 @@ import (
 
 const chart = "azure-secure-score-exporter"
 
-// Rules and dashboards exist once: the chart has a link to them, which helm follows.
-func TestDashboardsAreALink(t *testing.T) {
+// Rules and dashboards exist once. The chart links to them, and helm follows the link.
+func TestDashboardsLink(t *testing.T) {
 	link := filepath.Join(chart, "dashboards")
 	target, err := os.Readlink(link)
 	if err != nil && runtime.GOOS == "windows" {
-		// Git for Windows writes a link as a file with its target in it.
+		// Git for Windows checks a link out as a file that contains the target.
 		var content []byte
 		content, err = os.ReadFile(link)
 		target = string(content)
@@ -30,52 +30,49 @@ func TestDashboardsAreALink(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := "../../../dashboards"; filepath.ToSlash(target) != want {
-		t.Errorf("%s leads to %s, want %s", link, target, want)
+		t.Errorf("%s links to %s, want %s", link, target, want)
 	}
 }
 
-// Every value is in the README with its default, and the README has no other. How
-// finely it tells them is up to the comments of values.yaml.
-func TestReadmeTellsValues(t *testing.T) {
-	values := map[string]any{} // by path, inner ones included
+// The README lists every value with its default, and no other. A map may be listed as a whole or key
+// by key: the comments in values.yaml decide.
+func TestReadmeListsValues(t *testing.T) {
+	values := map[string]any{} // by path, maps included
 	flatten("", values, readYAML(t, "values.yaml"))
-	rows := map[string]string{} // default by path
-	readme := read(t, "README.md")
-	for line := range strings.Lines(readme) {
+	defaults := map[string]string{} // by path
+	for line := range strings.Lines(read(t, "README.md")) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
 		if len(cells) != 4 || !strings.HasPrefix(cells[2], "`") {
 			continue
 		}
 		if strings.TrimSpace(cells[3]) == "" {
-			t.Errorf("the README does not say what %s means", cells[0])
+			t.Errorf("README.md has no description of %s", cells[0])
 		}
-		rows[strings.TrimSpace(cells[0])] = strings.Trim(cells[2], "`")
+		defaults[strings.TrimSpace(cells[0])] = strings.Trim(cells[2], "`")
 	}
 	for path, value := range values {
-		if _, isMap := value.(map[string]any); !isMap || len(value.(map[string]any)) == 0 {
-			if !slices.ContainsFunc(prefixes(path), func(p string) bool { _, ok := rows[p]; return ok }) {
-				t.Errorf("the README does not tell of %s: run make chart-docs", path)
-			}
+		if isLeaf(value) && !slices.ContainsFunc(prefixes(path), func(p string) bool { _, ok := defaults[p]; return ok }) {
+			t.Errorf("README.md does not list %s: run make chart-docs", path)
 		}
 	}
-	for path, told := range rows {
+	for path, got := range defaults {
 		value, ok := values[path]
 		if !ok {
-			t.Errorf("the README tells of %s, which values.yaml does not have: run make chart-docs", path)
+			t.Errorf("README.md lists %s, which is not in values.yaml: run make chart-docs", path)
 			continue
 		}
 		want, err := json.Marshal(value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if told != string(want) {
-			t.Errorf("the README says of %s %s, values.yaml %s: run make chart-docs", path, told, want)
+		if got != string(want) {
+			t.Errorf("README.md has the default %s for %s, want %s: run make chart-docs", got, path, want)
 		}
 	}
 }
 
-// The schema knows every value, and no value that is not there: helm adds "global".
-func TestSchemaKnowsValues(t *testing.T) {
+// The schema has every value and no other. Helm itself adds "global".
+func TestSchemaHasValues(t *testing.T) {
 	type schema struct {
 		AdditionalProperties any               `json:"additionalProperties"`
 		Properties           map[string]schema `json:"properties"`
@@ -87,12 +84,12 @@ func TestSchemaKnowsValues(t *testing.T) {
 	var compare func(path string, values map[string]any, s schema)
 	compare = func(path string, values map[string]any, s schema) {
 		if s.AdditionalProperties != false {
-			t.Errorf("the schema lets anything pass in %q", path)
+			t.Errorf("the schema accepts unknown values in %q", path)
 		}
 		for key, value := range values {
 			child, ok := s.Properties[key]
 			if !ok {
-				t.Errorf("the schema does not know %s%s", path, key)
+				t.Errorf("the schema does not have %s%s", path, key)
 			}
 			if inner, isMap := value.(map[string]any); isMap && child.Properties != nil && path+key != "resources" {
 				compare(path+key+".", inner, child)
@@ -100,14 +97,41 @@ func TestSchemaKnowsValues(t *testing.T) {
 		}
 		for key := range s.Properties {
 			if _, ok := values[key]; !ok && path+key != "global" {
-				t.Errorf("the schema knows %s%s, which values.yaml does not have", path, key)
+				t.Errorf("the schema has %s%s, which is not in values.yaml", path, key)
 			}
 		}
 	}
 	compare("", readYAML(t, "values.yaml"), root)
 }
 
-// flatten puts value and what is in it into values, by path.
+// Every value is set by at least one of the sets in ci, so that a golden file shows what it renders.
+func TestEveryValueIsRendered(t *testing.T) {
+	set := map[string]any{}
+	files, err := filepath.Glob(filepath.Join(chart, "ci", "*-values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		flatten("", set, readYAML(t, filepath.Join("ci", filepath.Base(file))))
+	}
+	// A part of the map is as good as the whole of these.
+	parts := []string{"dashboards.labels", "nodeSelector", "podSecurityContext", "resources", "securityContext"}
+	values := map[string]any{}
+	flatten("", values, readYAML(t, "values.yaml"))
+	for path, value := range values {
+		isPart := slices.ContainsFunc(parts, func(p string) bool { return strings.HasPrefix(path, p+".") })
+		if _, ok := set[path]; !ok && isLeaf(value) && !isPart {
+			t.Errorf("no values file in ci sets %s", path)
+		}
+	}
+	for _, path := range parts {
+		if _, ok := set[path]; !ok {
+			t.Errorf("no values file in ci sets %s", path)
+		}
+	}
+}
+
+// flatten adds value and everything in it to values, by path.
 func flatten(path string, values map[string]any, value any) {
 	if path != "" {
 		values[path] = value
@@ -116,6 +140,12 @@ func flatten(path string, values map[string]any, value any) {
 	for key, v := range inner {
 		flatten(strings.TrimPrefix(path+"."+key, "."), values, v)
 	}
+}
+
+// isLeaf reports whether a value is anything but a map with keys.
+func isLeaf(value any) bool {
+	inner, isMap := value.(map[string]any)
+	return !isMap || len(inner) == 0
 }
 
 // prefixes returns a.b.c, a.b and a for a.b.c.
@@ -142,7 +172,7 @@ func readYAML(t *testing.T, name string) map[string]any {
 	value := parseYAML(t, read(t, name))
 	m, ok := value.(map[string]any)
 	if !ok {
-		t.Fatalf("%s is no mapping", name)
+		t.Fatalf("%s is not a mapping", name)
 	}
 	return m
 }
@@ -153,22 +183,22 @@ func parseYAML(t *testing.T, text string) any {
 	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
 		t.Fatal(err)
 	}
-	return plain(value)
+	return stringKeys(value)
 }
 
-// plain makes of yaml's maps such as encoding/json knows.
-func plain(value any) any {
+// stringKeys converts the maps that yaml returns into those of encoding/json.
+func stringKeys(value any) any {
 	switch value := value.(type) {
 	case map[any]any:
 		m := map[string]any{}
 		for k, v := range value {
-			m[k.(string)] = plain(v)
+			m[k.(string)] = stringKeys(v)
 		}
 		return m
 	case []any:
 		s := make([]any, len(value))
 		for i, v := range value {
-			s[i] = plain(v)
+			s[i] = stringKeys(v)
 		}
 		return s
 	}

@@ -14,23 +14,22 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "update the golden files")
 
-// The version of Kubernetes that is rendered for: helm built from source would take
-// one of 2020.
+// Helm built from source assumes a Kubernetes version of 2020.
 const kubeVersion = "--kube-version=1.34.0"
 
-// Every set of values renders what its golden file says. The rules and dashboards in
-// it are compared with their sources by TestRulesAndDashboards instead.
+// Golden files leave out rules and dashboards, which TestRulesAndDashboards compares.
 func TestGolden(t *testing.T) {
 	sets, err := filepath.Glob(filepath.Join(chart, "ci", "*-values.yaml"))
 	if err != nil || len(sets) < 5 {
-		t.Fatalf("only %d sets of values: %v", len(sets), err)
+		t.Fatalf("found %d values files in ci: %v", len(sets), err)
 	}
 	for _, set := range sets {
 		t.Run(strings.TrimSuffix(filepath.Base(set), "-values.yaml"), func(t *testing.T) {
@@ -39,7 +38,7 @@ func TestGolden(t *testing.T) {
 				t.Errorf("helm lint: %v\n%s", err, out)
 			}
 			var got strings.Builder
-			for source, text := range documents(t, "--values", set) {
+			for source, text := range render(t, "--values", set) {
 				if !strings.HasSuffix(source, "/prometheusrule.yaml") && !strings.HasSuffix(source, "/dashboards.yaml") {
 					got.WriteString(text)
 				}
@@ -55,16 +54,16 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got.String() != string(want) {
-				t.Errorf("%s does not hold what is rendered. If it should, run: go test -tags helm ./deploy/helm -update\n%s", golden, got.String())
+				t.Errorf("%s differs. To update it: go test -tags helm ./deploy/helm -update\n%s", golden, got.String())
 			}
 		})
 	}
 }
 
-// The very rules and dashboards of the repository get into the cluster.
+// The chart renders the rules and dashboards of the repository unchanged.
 func TestRulesAndDashboards(t *testing.T) {
-	rendered := map[string]any{} // groups of rules, or the text of a dashboard, by file
-	for source, text := range documents(t, "--set", "prometheusRule.enabled=true", "--set", "dashboards.enabled=true") {
+	rendered := map[string]any{} // rule groups or dashboard, by file
+	for source, text := range render(t, "--set", "prometheusRule.enabled=true", "--set", "dashboards.enabled=true") {
 		object := parseYAML(t, text).(map[string]any)
 		name := strings.TrimPrefix(object["metadata"].(map[string]any)["name"].(string), "test-azure-secure-score-exporter-")
 		switch filepath.Base(source) {
@@ -74,8 +73,8 @@ func TestRulesAndDashboards(t *testing.T) {
 			rendered[name+".json"] = object["data"].(map[string]any)["azure-secure-score-"+name+".json"]
 		}
 	}
-	var files []string
-	for _, file := range shipped(t) {
+	files := packagedFiles(t)
+	for _, file := range files {
 		content := read(t, filepath.Join("dashboards", file))
 		var want any = content
 		if filepath.Ext(file) == ".yaml" {
@@ -84,17 +83,50 @@ func TestRulesAndDashboards(t *testing.T) {
 		if !reflect.DeepEqual(rendered[file], want) {
 			t.Errorf("the chart renders %s as %v", file, rendered[file])
 		}
-		files = append(files, file)
 	}
 	for file := range rendered {
 		if !slices.Contains(files, file) {
-			t.Errorf("the chart renders %s, which is not there", file)
+			t.Errorf("the chart renders %s, which does not exist", file)
 		}
 	}
 }
 
-// The package has the rules and dashboards byte for byte, although the chart has but a
-// link, and nothing else of their directory.
+func TestAlertOptions(t *testing.T) {
+	const disabled = "AzureSecureScoreBelowFloor"
+	alerts := func(args ...string) map[string]any { // labels by name
+		all := map[string]any{}
+		for source, text := range render(t, append([]string{"--set", "prometheusRule.enabled=true"}, args...)...) {
+			if filepath.Base(source) != "prometheusrule.yaml" {
+				continue
+			}
+			spec := parseYAML(t, text).(map[string]any)["spec"].(map[string]any)
+			for _, group := range spec["groups"].([]any) {
+				for _, rule := range group.(map[string]any)["rules"].([]any) {
+					rule := rule.(map[string]any)
+					if name, ok := rule["alert"].(string); ok {
+						all[name] = rule["labels"]
+					} else if rule["labels"] != nil {
+						t.Errorf("recording rule %v has labels", rule["record"])
+					}
+				}
+			}
+		}
+		return all
+	}
+	want := alerts()
+	if _, ok := want[disabled]; !ok {
+		t.Fatalf("%s does not exist", disabled)
+	}
+	delete(want, disabled)
+	for _, labels := range want {
+		labels.(map[string]any)["team"] = "security"
+	}
+	if got := alerts("--set", "prometheusRule.disabledAlerts={"+disabled+"},prometheusRule.alertLabels.team=security"); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// The package contains rules and dashboards byte for byte, and nothing else of their directory.
 func TestPackage(t *testing.T) {
 	dir := t.TempDir()
 	if out, err := exec.Command("helm", "package", "--version", "1.2.3", "--app-version", "1.2.3", "--destination", dir, chart).CombinedOutput(); err != nil {
@@ -123,69 +155,133 @@ func TestPackage(t *testing.T) {
 			}
 		}
 		if strings.Contains(header.Name, "/ci/") {
-			t.Errorf("the package holds %s", header.Name)
+			t.Errorf("the package contains %s", header.Name)
 		}
 	}
-	files := shipped(t)
+	files := packagedFiles(t)
 	if names := slices.Sorted(maps.Keys(packed)); !slices.Equal(names, files) {
-		t.Errorf("the package holds %v, the repository %v", names, files)
+		t.Errorf("the package contains %v, want %v", names, files)
 	}
 	for _, name := range files {
 		if want := read(t, filepath.Join("dashboards", name)); !bytes.Equal(packed[name], []byte(want)) {
-			t.Errorf("the package holds another %s", name)
+			t.Errorf("%s in the package differs", name)
 		}
 	}
 }
 
-// Values that cannot work are refused before anything reaches the cluster.
-func TestRefused(t *testing.T) {
-	for _, values := range [][]string{
-		{"replicaCount=2"},
-		{"image.digest=latest"},
-		{"credential.kind=password"},
-		{"credential.clientId=somebody"},
-		{"credential.kind=clientSecret"},
-		{"credential.kind=clientSecret", "credential.clientId=8b1d5e37-2c4f-4a90-b6e8-d07f93a5c214", "credential.tenantId=contoso.com"},
-		{"credential.kind=clientSecret", "credential.clientId=8b1d5e37-2c4f-4a90-b6e8-d07f93a5c214", "credential.tenantId=contoso.com", "credential.existingSecret=a", "credential.clientSecret=b"},
-		{"credential.clientSecret=forgotten"},
-		{"flags.web\\.listen-address=:80"},
-		{"flags.--demo=true"},
-		{"webConfig.tls=true"},
-		{"serviceMonitor.apiVersion=v1"},
-		{"serviceMonitor.interval=often"},
-		{"env[0].nme=A"},
-		{`commonLabels.app\.kubernetes\.io/name=twice`},
-		{`podLabels.azure\.workload\.identity/use=never`},
-		{"service.port=0"},
+// Values that cannot work fail before anything reaches the cluster.
+func TestRejectedValues(t *testing.T) {
+	const schema = "values don't meet the specifications of the schema"
+	const principal = "credential.kind=clientSecret,credential.clientId=8b1d5e37-2c4f-4a90-b6e8-d07f93a5c214,credential.tenantId=contoso.com"
+	for _, test := range []struct{ values, want string }{
+		{"replicaCount=2", schema},
+		{"image.digest=latest", schema},
+		{"credential.kind=password", schema},
+		{"credential.clientId=somebody", schema},
+		{"credential.kind=clientSecret", schema},
+		{principal, schema},
+		{principal + ",credential.existingSecret=a,credential.clientSecret=b", schema},
+		{"credential.clientSecret=forgotten", schema},
+		{`flags.web\.listen-address=:80`, schema},
+		{"flags.--demo=true", schema},
+		{"webConfig.tls=true", schema},
+		{"serviceMonitor.apiVersion=v1", schema},
+		{"serviceMonitor.interval=often", schema},
+		{"serviceMonitor.scrapeProtocols={HTTP}", schema},
+		{"env[0].nme=A", schema},
+		{`commonLabels.app\.kubernetes\.io/name=twice`, schema},
+		{`podLabels.azure\.workload\.identity/use=never`, schema},
+		{`service.labels.app\.kubernetes\.io/instance=other`, schema},
+		{"service.port=0", schema},
+		{"service.nodePort=30060", schema},
+		{"podDisruptionBudget.minAvailable=half", schema},
+		{"serviceMonitor.enabled=true,serviceMonitor.interval=30s", "scrapeTimeout (60s) must not be longer than serviceMonitor.interval (30s)"},
+		{"serviceMonitor.enabled=true,serviceMonitor.scrapeTimeout=1h1m,serviceMonitor.interval=60m", "scrapeTimeout (1h1m) must not be longer than serviceMonitor.interval (60m)"},
+		{`serviceMonitor.enabled=true,flags.scrape\.timeout=0.5m`, "scrapeTimeout (60s) must not be longer than flags.scrape.timeout (0.5m)"},
+		{"resources.limits.memory=128MB", `resources.limits.memory: "128MB" is not a quantity`},
+		{"prometheusRule.enabled=true,prometheusRule.disabledAlerts={AzureSecureScoreLow}", "there is no alert AzureSecureScoreLow"},
 	} {
-		args := []string{"template", "test", chart, kubeVersion}
-		for _, value := range values {
-			args = append(args, "--set", value)
-		}
-		if out, err := exec.Command("helm", args...).CombinedOutput(); err == nil || !strings.Contains(string(out), "values don't meet the specifications of the schema") {
-			t.Errorf("%v is not refused by the schema: %v", values, err)
+		out, err := exec.Command("helm", "template", "test", chart, kubeVersion, "--set", test.values).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), test.want) {
+			t.Errorf("%s: got %v, want %q\n%s", test.values, err, test.want, out)
 		}
 	}
 }
 
-// A map of labels that a user's values take away is as good as an empty one.
-func TestNoLabels(t *testing.T) {
-	args := []string{"--set", "commonLabels=null,podLabels=null"}
+// The exporter responds by its own timeout, so a longer one of Prometheus must raise it.
+func TestScrapeTimeout(t *testing.T) {
+	for values, want := range map[string]string{
+		"serviceMonitor.enabled=false,serviceMonitor.scrapeTimeout=90s":                               "",
+		"serviceMonitor.enabled=true":                                                                 "",
+		"serviceMonitor.enabled=true,serviceMonitor.scrapeTimeout=1m":                                 "",
+		"serviceMonitor.enabled=true,serviceMonitor.scrapeTimeout=1m1s":                               "1m1s",
+		`serviceMonitor.enabled=true,serviceMonitor.scrapeTimeout=90s,flags.scrape\.timeout=100000ms`: "100000ms",
+		`serviceMonitor.enabled=true,flags.scrape\.timeout=1.0m`:                                      "1.0m",
+	} {
+		if got := first(t, `--scrape\.timeout=([^"\n]+)`, values); got != want {
+			t.Errorf("%s: got --scrape.timeout=%q, want %q", values, got, want)
+		}
+	}
+}
+
+func TestMemoryLimit(t *testing.T) {
+	for limit, want := range map[string]string{
+		"null":      "",
+		"131072Ki":  "120795955",
+		"128Mi":     "120795955",
+		"1.5Gi":     "1449551462",
+		"1Ti":       "989560464998",
+		"500000k":   "450000000",
+		"100M":      "90000000",
+		"1G":        "900000000",
+		"134217728": "120795955",
+		"1e9":       "900000000",
+	} {
+		if got := first(t, `name: GOMEMLIMIT\n +value: "(\d+)"`, "resources.limits.memory="+limit); got != want {
+			t.Errorf("limit %s: got GOMEMLIMIT=%q, want %q", limit, got, want)
+		}
+	}
+	for _, values := range []string{"resources.limits=null", "resources=null"} {
+		if got := first(t, `name: (GOMEMLIMIT)`, values); got != "" {
+			t.Errorf("%s: GOMEMLIMIT is set without a limit", values)
+		}
+	}
+	if got := first(t, `(?s)name: GOMEMLIMIT\n +value: (.+?)\n.*name: metrics`, "env[0].name=GOMEMLIMIT,env[0].value=64MiB"); got != "64MiB" {
+		t.Errorf("env sets GOMEMLIMIT to 64MiB, got %q", got)
+	}
+}
+
+// Labels that a user sets to null are the same as empty ones.
+func TestNullLabels(t *testing.T) {
+	args := []string{"--set", "commonLabels=null,commonAnnotations=null,podLabels=null,service.labels=null"}
 	for _, object := range []string{"serviceMonitor", "prometheusRule", "dashboards"} {
 		args = append(args, "--set", object+".enabled=true,"+object+".labels=null")
 	}
-	kinds := 0
-	for range documents(t, args...) {
-		kinds++
+	args = append(args, "--set", "prometheusRule.alertLabels=null,prometheusRule.disabledAlerts=null")
+	objects := 0
+	for range render(t, args...) {
+		objects++
 	}
-	if kinds < 6 {
-		t.Errorf("%d objects were rendered", kinds)
+	if objects < 6 {
+		t.Errorf("rendered %d objects", objects)
 	}
 }
 
-// documents yields the objects that the chart renders, each with the template that it
-// comes from.
-func documents(t *testing.T, args ...string) func(func(source, text string) bool) {
+// first returns what the group of pattern matches in the objects rendered with values, or nothing.
+func first(t *testing.T, pattern, values string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, text := range render(t, "--set", values) {
+		all.WriteString(text)
+	}
+	if match := regexp.MustCompile(pattern).FindStringSubmatch(all.String()); match != nil {
+		return match[1]
+	}
+	return ""
+}
+
+// render yields the objects that the chart renders and the template of each.
+func render(t *testing.T, args ...string) func(func(source, text string) bool) {
 	t.Helper()
 	var stderr bytes.Buffer
 	cmd := exec.Command("helm", append([]string{"template", "test", chart, kubeVersion, "--namespace", "monitoring"}, args...)...)
@@ -204,8 +300,8 @@ func documents(t *testing.T, args ...string) func(func(source, text string) bool
 	}
 }
 
-// shipped returns the rules and dashboards of the repository, sorted.
-func shipped(t *testing.T) []string {
+// packagedFiles returns the rules and dashboards of the repository, sorted.
+func packagedFiles(t *testing.T) []string {
 	t.Helper()
 	var files []string
 	for _, pattern := range []string{"*.json", "rules/*.yaml"} {

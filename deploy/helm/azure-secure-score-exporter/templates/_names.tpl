@@ -12,6 +12,10 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "exporter.namespace" -}}
+{{- .Values.namespaceOverride | default .Release.Namespace -}}
+{{- end -}}
+
 {{- define "exporter.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default (include "exporter.fullname" .) -}}
@@ -20,12 +24,16 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "exporter.secretName" -}}
+{{- .Values.credential.existingSecret | default (printf "%s-credential" (include "exporter.fullname" . | trunc 52 | trimSuffix "-")) -}}
+{{- end -}}
+
 {{- define "exporter.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Not the labels of the exporter's own pods, which the Service would choose too. */}}
+{{/* The test pod has its own name label, so that the Service does not select it. */}}
 {{- define "exporter.testLabels" -}}
 app.kubernetes.io/name: {{ include "exporter.name" . | trunc 58 | trimSuffix "-" }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -35,7 +43,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "exporter.labelsWith" (list . dict) }}
 {{- end -}}
 
-{{/* The labels of all objects, and an object's own, which win over the common ones. */}}
+{{/* Labels of an object. Its own labels take precedence over commonLabels. */}}
 {{- define "exporter.labelsWith" -}}
 {{- $own := index . 1 | default dict -}}
 {{- with index . 0 -}}
@@ -49,62 +57,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end -}}
 
-{{- define "exporter.image" -}}
-{{- if .Values.image.digest -}}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
-{{- else -}}
-{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{/* Annotations of an object, if there are any. Its own take precedence over commonAnnotations. */}}
+{{- define "exporter.annotations" -}}
+{{- $own := index . 1 | default dict -}}
+{{- with merge (deepCopy $own) ((index . 0).Values.commonAnnotations | default dict) -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
 {{- end -}}
-{{- end -}}
-
-{{- define "exporter.secretName" -}}
-{{- .Values.credential.existingSecret | default (printf "%s-credential" (include "exporter.fullname" . | trunc 52 | trimSuffix "-")) -}}
-{{- end -}}
-
-{{- define "exporter.scheme" -}}
-{{- if and .Values.webConfig.existingSecret .Values.webConfig.tls -}}https{{- else -}}http{{- end -}}
-{{- end -}}
-
-{{/* One flag a line. Helm reads every number of the values as a float: without int64, a million would become 1e+06. */}}
-{{- define "exporter.args" -}}
-{{- if .Values.webConfig.existingSecret }}
-- --web.config.file=/etc/azure-secure-score-exporter/{{ .Values.webConfig.key }}
-{{- end }}
-{{- range $flag, $value := .Values.flags }}
-{{- range (kindIs "slice" $value | ternary $value (list $value)) }}
-{{- if kindIs "bool" . }}
-- {{ printf "--%s%s" (. | ternary "" "no-") $flag }}
-{{- else if kindIs "float64" . }}
-- {{ printf "--%s=%d" $flag (int64 .) | quote }}
-{{- else }}
-- {{ printf "--%s=%v" $flag . | quote }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- end -}}
-
-{{/* Without AZURE_TOKEN_CREDENTIALS azidentity would try one kind of credential after the other. */}}
-{{- define "exporter.env" -}}
-{{- with .Values.credential }}
-{{- if ne .kind "none" }}
-- name: AZURE_TOKEN_CREDENTIALS
-  value: {{ get (dict "workloadIdentity" "WorkloadIdentityCredential" "clientSecret" "EnvironmentCredential" "managedIdentity" "ManagedIdentityCredential") .kind }}
-{{- end }}
-{{- if and .clientId (has .kind (list "clientSecret" "managedIdentity")) }}
-- name: AZURE_CLIENT_ID
-  value: {{ .clientId | quote }}
-{{- end }}
-{{- if eq .kind "clientSecret" }}
-- name: AZURE_TENANT_ID
-  value: {{ .tenantId | quote }}
-- name: AZURE_CLIENT_SECRET
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "exporter.secretName" $ }}
-      key: {{ empty .existingSecret | ternary "clientSecret" .existingSecretKey }}
-{{- end }}
-{{- end }}
-{{- with .Values.env }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
