@@ -1,4 +1,4 @@
-# The build runs on the machine's own platform and cross-compiles for the target.
+# Cross-compile on the build platform instead of emulating the target.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -18,7 +18,7 @@ RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs
       -X github.com/prometheus/common/version.BuildDate=$BUILD_DATE" \
       -o /azure-secure-score-exporter .
 
-# Certificates of the public authorities, a user, and no shell.
+# CA certificates and a nonroot user, no shell
 FROM gcr.io/distroless/static-debian13:nonroot
 ARG VERSION=0.0.0-dev
 ARG REVISION=unknown
@@ -33,7 +33,7 @@ LABEL org.opencontainers.image.title="azure-secure-score-exporter" \
       org.opencontainers.image.base.name="gcr.io/distroless/static-debian13:nonroot"
 COPY LICENSE /LICENSE
 COPY --from=build /azure-secure-score-exporter /azure-secure-score-exporter
-# By number, so that Kubernetes can see that it is not root (runAsNonRoot).
+# runAsNonRoot needs a numeric user.
 USER 65532:65532
 EXPOSE 10060
 ENTRYPOINT ["/azure-secure-score-exporter"]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# It is not enabled: first it needs a credential. One that runs already gets the new version.
+# A new service stays disabled until it has a credential. A running one restarts with the new version.
 set -e
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload

@@ -1,5 +1,5 @@
 #!/bin/sh
-# deb says "remove" and rpm "0" when no version stays.
+# deb passes "remove" and rpm "0" on removal, but not on an upgrade.
 set -e
 [ -d /run/systemd/system ] || exit 0
 case $1 in
