@@ -1,5 +1,5 @@
-// Package dashboards contains no code, only tests of the rules, dashboards and example configuration.
-// The tests of what the rules do are in rules/*_test.yaml, for promtool.
+// Package dashboards contains no code, only tests of the rules, dashboards and example
+// configuration. The tests of what the rules do are in rules/*_test.yaml, for promtool.
 package dashboards
 
 import (
@@ -40,7 +40,8 @@ func TestDashboards(t *testing.T) {
 			if !strings.Contains(text, "$"+v.Name) && !strings.Contains(text, "${"+v.Name) {
 				t.Errorf("%s: variable %s is unused", file, v.Name)
 			}
-			// By default, Grafana lists every value in the query, which is too long with 1,000 subscriptions.
+			// By default, Grafana lists every value in the query, which is too long with 1,000
+			// subscriptions.
 			if v.IncludeAll && v.AllValue != ".*" {
 				t.Errorf("%s: variable %s: the value of All must be .*", file, v.Name)
 			}
@@ -70,7 +71,8 @@ func TestDashboards(t *testing.T) {
 					t.Errorf("%s: duplicate target %s", where, q.RefID)
 				}
 				refs[q.RefID] = true
-				// By default, $__rate_interval is four times 15 s, which is empty at a scrape interval of 5 minutes.
+				// By default, $__rate_interval is four times 15 s, which is empty at a scrape
+				// interval of 5 minutes.
 				if strings.Contains(q.Expr, "$__rate_interval") && p.Interval != "15m" {
 					t.Errorf("%s: $__rate_interval needs an interval of 15m", where)
 				}

@@ -19,7 +19,8 @@ import (
 )
 
 // wantRecorded computes recorded series from /metrics without PromQL, by Microsoft's formula:
-// Σ(weight × current ÷ max) ÷ Σ weight, where a weight of 0 counts as 1, and a score with max 0 as 0.
+// Σ(weight × current ÷ max) ÷ Σ weight, where a weight of 0 counts as 1, and a score with max 0 as
+// 0.
 func wantRecorded(t *testing.T, metrics []series) map[string]float64 {
 	t.Helper()
 	score := []string{"subscription_id", "environment", "initiative", "connector"}
@@ -99,8 +100,8 @@ func compare(p *prometheusServer, want map[string]float64) error {
 
 var errEmpty = errors.New("empty")
 
-// variables replaces those of Grafana, with All selected. Offsets of days become ten minutes, because
-// the tests have no older data.
+// variables replaces those of Grafana, with All selected. Offsets of days become ten minutes,
+// because the tests have no older data.
 var variables = strings.NewReplacer("$subscription", ".*", "$environment", ".*", "$instance", ".*", "$initiative", "ascScore",
 
 	"offset 7d", "offset 10m", "offset 30d", "offset 10m", "offset $__range", "offset 10m", "$__rate_interval", "15m", "$__interval", "15m")

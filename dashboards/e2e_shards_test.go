@@ -16,8 +16,8 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
 
-// The documented configuration with one target per subscription, two Prometheus servers and two replicas
-// of the exporter.
+// The documented configuration with one target per subscription, two Prometheus servers and two
+// replicas of the exporter.
 func TestShards(t *testing.T) {
 	t.Parallel()
 	const n = 50
@@ -89,7 +89,7 @@ func startShards(t *testing.T, replicas [2]*process, alertmanager *alertmanagerS
 	return servers
 }
 
-// query returns the results of both servers, each of which must have some.
+// query returns the results of both servers and fails if either has none.
 func (s shards) query(expr string) (all []series, err error) {
 	for _, server := range s {
 		some, queryErr := server.query(expr)

@@ -89,8 +89,8 @@ func startExporter(t *testing.T, env []string, flags ...string) *process {
 
 type prometheusServer struct{ *process }
 
-// startPrometheus runs Prometheus with the shipped rules and this configuration. addresses are pairs of
-// old and new ones.
+// startPrometheus runs Prometheus with the shipped rules and this configuration. addresses are
+// pairs of old and new ones.
 func startPrometheus(t *testing.T, config string, addresses ...string) *prometheusServer {
 	t.Helper()
 	dir := t.TempDir()

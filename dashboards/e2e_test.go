@@ -1,13 +1,13 @@
 //go:build e2e
 
-// End-to-end tests: from a simulated Azure through the built exporter, Prometheus and Alertmanager with
-// the shipped configuration, rules and dashboards, to the notification.
+// End-to-end tests: from a simulated Azure through the built exporter, Prometheus and Alertmanager
+// with the shipped configuration, rules and dashboards, to the notification.
 //
 //	apt-get install prometheus prometheus-alertmanager
 //	go test -tags e2e ./dashboards/
 //
-// The tests replace only addresses and durations in the shipped files: a minute becomes a second. All
-// durations shrink equally, so the order of events stays the same.
+// The tests replace only addresses and durations in the shipped files: a minute becomes a second.
+// All durations shrink equally, so the order of events stays the same.
 package dashboards
 
 import (
@@ -150,8 +150,8 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// emptyWithoutEvents lists panels that show changes or failures, and why they can be empty otherwise.
-// TestTokenOutage fills them.
+// emptyWithoutEvents lists panels that show changes or failures, and why they can be empty
+// otherwise. TestTokenOutage fills them.
 var emptyWithoutEvents = map[string]string{
 	"overview.json/Largest gains":              "no score rises",
 	"overview.json/Largest drops":              "no score drops",
@@ -214,8 +214,8 @@ func TestDemoToNotification(t *testing.T) {
 	}
 }
 
-// Scores change, requests are throttled, and then the token endpoint fails: one notification, not one
-// per subscription.
+// Scores change, requests are throttled, and then the token endpoint fails: one notification, not
+// one per subscription.
 func TestTokenOutage(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(6, 15)
@@ -284,8 +284,8 @@ func TestServiceOutage(t *testing.T) {
 	s.expectRecovery(t)
 }
 
-// expectOneNotification waits until an alert of this name inhibits those of all subscriptions, which fail
-// for this reason, and until its single notification arrives.
+// expectOneNotification waits until an alert of this name inhibits those of all subscriptions,
+// which fail for this reason, and until its single notification arrives.
 func (s *stack) expectOneNotification(t *testing.T, name string, subscriptions int, reason string) {
 	t.Helper()
 	eventually(t, "Alertmanager inhibits the alerts of all subscriptions", func() error {
@@ -313,7 +313,8 @@ func (s *stack) expectOneNotification(t *testing.T, name string, subscriptions i
 	s.expectInhibited(t)
 }
 
-// expectRecovery waits until all collection alerts are resolved. None that was inhibited may be sent.
+// expectRecovery waits until all collection alerts are resolved. None that was inhibited may be
+// sent.
 func (s *stack) expectRecovery(t *testing.T) {
 	t.Helper()
 	eventually(t, "all alerts are resolved", func() error {

@@ -23,8 +23,8 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/exporter"
 )
 
-// Every expression parses, its series are exported or recorded, and the labels that it matches, groups
-// by or joins on exist.
+// Every expression parses, its series are exported or recorded, and the labels that it matches,
+// groups by or joins on exist.
 func TestExpressions(t *testing.T) {
 	t.Parallel()
 	p := newPromQL(t)
@@ -39,8 +39,9 @@ func TestExpressions(t *testing.T) {
 // targetLabels are added by Prometheus to every series it scrapes.
 var targetLabels = []string{"job", "instance"}
 
-// exported returns the labels of every series that rules and dashboards can use: those of the exporter,
-// scraped over HTTP from a tenant with connectors and failures, and those that Prometheus adds.
+// exported returns the labels of every series that rules and dashboards can use: those of the
+// exporter, scraped over HTTP from a tenant with connectors and failures, and those that Prometheus
+// adds.
 var exported = sync.OnceValues(func() (map[string][]string, error) {
 	tenant, err := simulator.Start(simulator.Demo())
 	if err != nil {

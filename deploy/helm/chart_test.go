@@ -34,8 +34,8 @@ func TestDashboardsLink(t *testing.T) {
 	}
 }
 
-// The README lists every value with its default, and no other. A map may be listed as a whole or key
-// by key: the comments in values.yaml decide.
+// The README lists every value with its default, and no other. A map may be listed as a whole or
+// key by key: the comments in values.yaml decide.
 func TestReadmeListsValues(t *testing.T) {
 	values := map[string]any{} // by path, maps included
 	flatten("", values, readYAML(t, "values.yaml"))
@@ -104,7 +104,8 @@ func TestSchemaHasValues(t *testing.T) {
 	compare("", readYAML(t, "values.yaml"), root)
 }
 
-// Every value is set by at least one of the sets in ci, so that a golden file shows what it renders.
+// Every value is set by at least one of the sets in ci, so that a golden file shows what it
+// renders.
 func TestEveryValueIsRendered(t *testing.T) {
 	set := map[string]any{}
 	files, err := filepath.Glob(filepath.Join(chart, "ci", "*-values.yaml"))
