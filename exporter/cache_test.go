@@ -13,7 +13,7 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
 
-// Scrapes that overlap share a collection, and one that goes away does not end it.
+// Overlapping scrapes share a collection, and one that disconnects does not end it.
 func TestCache_SharedCollection(t *testing.T) {
 	tenant := simulator.Generate(3, 1)
 	tenant.Latency = 300 * time.Millisecond
@@ -42,7 +42,7 @@ func TestCache_SharedCollection(t *testing.T) {
 	group.Wait()
 }
 
-// A scrape with little time does not wait for a collection that has more.
+// A scrape with a short deadline does not wait for a collection with a longer one.
 func TestCache_ShortDeadline(t *testing.T) {
 	tenant := simulator.Generate(1, 1)
 	cfg := DefaultConfig()

@@ -43,8 +43,8 @@ func TestCollect_LastGoodValues(t *testing.T) {
 	}
 }
 
-// A timeout too short for all gives each subscription its turn over some scrapes,
-// even when some hang for ever and are more than the calls in flight.
+// With a timeout too short for all, a few scrapes read every subscription, even if more of them
+// hang than requests can be concurrent.
 func TestCollect_FairOrder(t *testing.T) {
 	for name, hanging := range map[string]int{"all answer": 0, "some hang": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestCollect_FairOrder(t *testing.T) {
 				}
 				want[sub.ID] = true
 			}
-			// 0.5 s are left of 1 s: time for the token, the list and two subscriptions or so.
+			// 0.5 s are left of 1 s: time for the token, the list and about two subscriptions.
 			for n := range 60 {
 				lines := s.scrape(t, "1")
 				for id := range want {
@@ -69,19 +69,19 @@ func TestCollect_FairOrder(t *testing.T) {
 					}
 				}
 				if len(want) == 0 {
-					t.Logf("all had their turn after %d scrapes", n+1)
+					t.Logf("all subscriptions were read after %d scrapes", n+1)
 					return
 				}
 				if n == 0 && hanging == 0 && len(want) == len(tenant.Subscriptions) {
 					t.Fatal("no subscription was read in the first scrape")
 				}
 			}
-			t.Errorf("never had their turn: %v", slices.Sorted(maps.Keys(want)))
+			t.Errorf("never read: %v", slices.Sorted(maps.Keys(want)))
 		})
 	}
 }
 
-// Those that the quota left no query for come first the next time.
+// Subscriptions that the quota left out come first in the next scrape.
 func TestCollect_FairOrderWithinQuota(t *testing.T) {
 	tenant := simulator.Generate(4500, 1)
 	tenant.Now = time.Now
@@ -95,10 +95,10 @@ func TestCollect_FairOrderWithinQuota(t *testing.T) {
 		}
 		time.Sleep(1100 * time.Millisecond) // the next window
 	}
-	t.Error("some subscriptions never had their turn")
+	t.Error("some subscriptions were never read")
 }
 
-// A recovery of the credential is not told once for each subscription.
+// The recovery of a credential is logged once, not for each subscription.
 func TestCollect_CredentialRecoveryIsLoggedOnce(t *testing.T) {
 	tenant := simulator.Generate(20, 1)
 	var all []string
@@ -115,7 +115,7 @@ func TestCollect_CredentialRecoveryIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// That Azure says something twice is told once.
+// Duplicates in Azure's answer are logged once.
 func TestCollect_DuplicatesAreLoggedOnce(t *testing.T) {
 	tenant := simulator.Generate(1, 2)
 	s := start(t, tenant, DefaultConfig(), azure.Config{})

@@ -102,8 +102,8 @@ func cmpFunc(f, otherwise func() time.Time) func() time.Time {
 	return f
 }
 
-// scrape asks for /metrics as Prometheus does, with its timeout in seconds, and
-// returns the lines of this project's metrics.
+// scrape gets /metrics as Prometheus does, with its timeout in seconds, and returns the lines of
+// this project's metrics.
 func (s *system) scrape(t testing.TB, timeout string) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
@@ -209,7 +209,7 @@ func difference(want, got string) string {
 	return b.String()
 }
 
-// of returns the lines about one subscription.
+// of returns the lines with a subscription's ID.
 func of(lines []string, id string) []string {
 	var about []string
 	for _, line := range lines {

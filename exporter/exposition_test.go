@@ -141,7 +141,7 @@ func TestExposition_IsValidForPrometheus(t *testing.T) {
 	}
 }
 
-// decompress reads one stream and insists that nothing is behind it.
+// decompress reads one stream and fails if anything follows it.
 func decompress(t *testing.T, encoding string, r io.Reader) string {
 	t.Helper()
 	compressed, err := io.ReadAll(r)

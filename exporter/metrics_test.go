@@ -20,8 +20,8 @@ func TestMetrics_Golden(t *testing.T) {
 	golden(t, "all healthy", s.scrape(t, "10"))
 }
 
-// One subscription fails or answers oddly; its four neighbours are complete, and
-// its own part says what is wrong.
+// One subscription fails or answers oddly: its series show the reason, and its four neighbours are
+// complete.
 func TestMetrics_OneSubscriptionFails(t *testing.T) {
 	elsewhere := httptest.NewTLSServer(http.NotFoundHandler())
 	defer elsewhere.Close()
@@ -45,7 +45,7 @@ func TestMetrics_OneSubscriptionFails(t *testing.T) {
 		"garbage":                     simulator.Garbage(),
 		"truncated":                   simulator.Truncated(),
 		"huge body":                   simulator.Huge(1<<30, false),
-		"huge body, length told":      simulator.Huge(1<<30, true),
+		"huge body with length":      simulator.Huge(1<<30, true),
 		"gzip bomb":                   simulator.GzipBomb(1 << 30),
 		"null score":                  simulator.NullScore(),
 		"empty score":                 simulator.EmptyScore(),
@@ -107,7 +107,7 @@ func TestMetrics_OneSubscriptionFails(t *testing.T) {
 			if fault == nil {
 				return
 			}
-			// The process goes on, and the subscription recovers.
+			// The exporter keeps running, and the subscription recovers.
 			s.SetFault(bad, nil)
 			if got := value(s.scrape(t, "10"), prefix+`subscription_scrape_success{subscription_id="`+bad+`"}`); got != "1" {
 				t.Errorf("after the fault: success %q", got)
@@ -116,7 +116,7 @@ func TestMetrics_OneSubscriptionFails(t *testing.T) {
 	}
 }
 
-// With a cache the first answer is the same: what is there at the deadline is served.
+// With a cache, too, the first scrape serves what is known at its deadline.
 func TestMetrics_OneSubscriptionFailsWithCache(t *testing.T) {
 	for name, fault := range map[string]simulator.Fault{
 		"status 403": simulator.Forbidden(),
@@ -144,7 +144,7 @@ func TestMetrics_OneSubscriptionFailsWithCache(t *testing.T) {
 				}
 			}
 			golden(t, "fault/"+name, about)
-			// The neighbours are not asked again for the sake of one that fails.
+			// A failing subscription does not cause its neighbours to be read again.
 			for range 3 {
 				s.scrape(t, "4.5")
 			}
@@ -157,8 +157,8 @@ func TestMetrics_OneSubscriptionFailsWithCache(t *testing.T) {
 	}
 }
 
-// An expired secret fails all with one call to the token endpoint and none to ARM,
-// and takes no value away.
+// An expired secret costs one request to the token endpoint and none to ARM. The last good values
+// are served.
 func TestMetrics_ExpiredSecret(t *testing.T) {
 	s := start(t, simulator.Generate(3, 1), DefaultConfig(), azure.Config{})
 	s.SetTokenFault(simulator.ExpiredSecret())
@@ -168,8 +168,8 @@ func TestMetrics_ExpiredSecret(t *testing.T) {
 	s.scrape(t, "10")
 	s.SetTokenFault(simulator.ExpiredSecret())
 	s.ExpireTokens()
-	// azidentity would go on using the token that it holds, so this exporter is told
-	// by ARM. The next one starts with an expired secret and a configured list.
+	// ARM refuses the token that azidentity still holds. The next exporter starts with an expired
+	// secret and a configured list.
 	lines := s.scrape(t, "10")
 	if got := value(lines, prefix+`scrape_failures_total{reason="authentication"}`); got != "3" {
 		t.Errorf("%s authentication failures, want 3", got)
@@ -187,7 +187,7 @@ func TestMetrics_ExpiredSecret(t *testing.T) {
 	}
 }
 
-// A subscription that Azure does not score is not asked for, and so does not fail.
+// A disabled subscription is not read, so it does not fail.
 func TestMetrics_DisabledSubscription(t *testing.T) {
 	tenant := simulator.Generate(2, 1)
 	tenant.Subscriptions[1].State = "Disabled"
@@ -204,7 +204,7 @@ func TestMetrics_DisabledSubscription(t *testing.T) {
 	}
 }
 
-// What is served is what is simulated, for many subscriptions and small pages.
+// The series have the simulated values, for many subscriptions and small pages.
 func TestMetrics_Values(t *testing.T) {
 	tenant := simulator.Generate(50, 15)
 	tenant.PageSize = 3
@@ -263,8 +263,7 @@ func TestMetrics_Lint(t *testing.T) {
 	}
 }
 
-// No page and no log line, at any level, holds the secret or a token, whichever of
-// the answers of Azure is strange.
+// No page and no log line, at any level, contains the secret or a token, whatever Azure answers.
 func TestMetrics_NoSecret(t *testing.T) {
 	var events lockedBuffer
 	azure.LogSDKEvents(log.NewLogfmtLogger(&events))

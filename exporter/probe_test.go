@@ -58,8 +58,7 @@ func TestProbe_Answers(t *testing.T) {
 	}
 }
 
-// While the subscriptions are not known, a probe of one that is not configured
-// cannot tell.
+// Without a list, a probe cannot know whether a subscription exists, unless it is configured.
 func TestProbe_WithoutList(t *testing.T) {
 	for name, ttl := range map[string]time.Duration{"live": 0, "cached": time.Minute} {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +79,7 @@ func TestProbe_WithoutList(t *testing.T) {
 	}
 }
 
-// What /sd tells of can be probed, though it is younger than the cache.
+// A subscription in /sd can be probed even if the cached snapshot does not have it yet.
 func TestProbe_NewSubscription(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.CacheTTL, cfg.DiscoveryInterval = time.Hour, 0
@@ -96,8 +95,8 @@ func TestProbe_NewSubscription(t *testing.T) {
 	}
 }
 
-// A thousand probes at once keep to the calls in flight, to a few connections and
-// to one list of subscriptions.
+// A thousand concurrent probes share one token, one list, a few connections and the limit of
+// concurrent requests.
 func TestProbe_Thousand(t *testing.T) {
 	tenant := simulator.Generate(250, 2)
 	tenant.Latency = 2 * time.Millisecond
@@ -114,13 +113,13 @@ func TestProbe_Thousand(t *testing.T) {
 	group.Wait()
 	requests := s.Requests()
 	if got := s.MaxInFlight(); got > 8 {
-		t.Errorf("%d calls were in flight, want at most 8", got)
+		t.Errorf("%d concurrent requests, want up to 8", got)
 	}
 	if requests[simulator.RouteSubscriptions] != 1 || requests[simulator.RouteToken] != 1 {
 		t.Errorf("requests: %v", requests)
 	}
 	if got := s.Connections(); got > 8 {
-		t.Errorf("%d connections to Azure, want a few", got)
+		t.Errorf("%d connections to Azure, want up to 8", got)
 	}
 }
 

@@ -52,7 +52,7 @@ func rows(page string) []string {
 	return names
 }
 
-// words is what a page shows without its marks.
+// words is the visible text of a page.
 func words(page string) string {
 	_, page, _ = strings.Cut(page, "<body>")
 	return blanks.ReplaceAllString(html.UnescapeString(anyTag.ReplaceAllString(page, " ")), " ")
@@ -115,7 +115,7 @@ func TestStatus_Demo(t *testing.T) {
 		t.Errorf("the controls are not in the order of what they can gain: %q", controls)
 	}
 	if _, _, page := s.open(t, "/status?subscription="+simulator.DemoForbiddenID); !strings.Contains(words(page), "az role assignment create") {
-		t.Errorf("a failing subscription without how to fix:\n%s", words(page))
+		t.Errorf("a failing subscription without its fix:\n%s", words(page))
 	}
 
 	for _, address := range []string{"/status?state=bad", "/status?subscription=bad", "/status/more"} {
@@ -168,7 +168,7 @@ func TestStatus_NoControls(t *testing.T) {
 	}
 }
 
-// How to fix against a group that may not be read is a role on the group.
+// The fix for a forbidden management group is a role on the group.
 func TestStatus_ManagementGroupForbidden(t *testing.T) {
 	t.Parallel()
 	s := start(t, simulator.Generate(1, 1), DefaultConfig(), azure.Config{ManagementGroups: []string{"nope"}})
@@ -179,7 +179,8 @@ func TestStatus_ManagementGroupForbidden(t *testing.T) {
 	}
 }
 
-// A score of another initiative is another measure: it has an aggregate of its own and does not stand for the subscription.
+// A score of another initiative is another measure: it has its own aggregate and is not the
+// subscription's score.
 func TestStatus_Initiatives(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(2, 3)
@@ -227,8 +228,7 @@ func TestStatus_Initiatives(t *testing.T) {
 	}
 }
 
-// Values that nobody has asked for in a long time are not called fine, and trouble
-// with the credential is told once, for all.
+// Old values are not called fine, and a failing credential is shown once, for all subscriptions.
 func TestStatus_StaleAndFailing(t *testing.T) {
 	t.Parallel()
 	s := start(t, simulator.Generate(2, 2), DefaultConfig(), azure.Config{})
@@ -253,7 +253,7 @@ func TestStatus_StaleAndFailing(t *testing.T) {
 	}
 }
 
-// Throttled calls are told of.
+// Throttled requests are shown.
 func TestStatus_Throttled(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(1, 2)
@@ -265,11 +265,11 @@ func TestStatus_Throttled(t *testing.T) {
 	}
 	s.scrape(t, "")
 	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), "2 requests to Azure, none throttled") {
-		t.Errorf("the newest collection had other calls:\n%s", words(page))
+		t.Errorf("the last collection had other requests:\n%s", words(page))
 	}
 }
 
-// A thousand subscriptions come in pages.
+// Many subscriptions are shown in pages.
 func TestStatus_Pages(t *testing.T) {
 	t.Parallel()
 	s := start(t, simulator.Generate(250, 5), DefaultConfig(), azure.Config{})
@@ -307,7 +307,7 @@ func TestStatus_Pages(t *testing.T) {
 	}
 }
 
-// Names are data, and a browser would run nothing of them.
+// Names are escaped: a browser runs nothing from them.
 func TestStatus_EscapesNames(t *testing.T) {
 	t.Parallel()
 	const name = `<script>alert(1)</script>"'&`
