@@ -62,7 +62,6 @@ func main() {
 	if info, ok := debug.ReadBuildInfo(); ok && version.Version == "" {
 		version.Version = info.Main.Version // of go install; releases set it when they are linked
 	}
-	kingpin.ManPageTemplate = manPage
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -570,41 +569,12 @@ func newApp(c *config) *kingpin.Application {
 	check := app.Command("check", "Say what the identity may read, and what helps where it may not.")
 	check.Flag("output", "Format: table, json.").NoEnvar().Default("table").EnumVar(&c.output, "table", "json")
 
-	app.Flag("completion-script-fish", "Generate completion script for fish.").Hidden().NoEnvar().PreAction(func(c *kingpin.ParseContext) error {
-		err := app.UsageForContextWithTemplate(c, 2, fishCompletion)
-		if err == nil {
-			os.Exit(0) // as kingpin does for the other shells
-		}
-		return err
-	}).Bool()
-
 	nameValues(app.Model().FlagGroupModel, app.GetFlag)
 	nameValues(scores.Model().FlagGroupModel, scores.GetFlag)
 	nameValues(controls.Model().FlagGroupModel, controls.GetFlag)
 	nameValues(check.Model().FlagGroupModel, check.GetFlag)
 	return app
 }
-
-// manPage is kingpin's own, with what a man page begins with put right and the
-// environment added.
-var manPage = strings.NewReplacer(
-	`{{.App.Version}} "{{.App.Author}}"`, `"" "{{.App.Name}} `+version.Version+`" "Manual"`,
-	".SH \"NAME\"\n{{.App.Name}}", ".SH \"NAME\"\n{{.App.Name}} \\- serve the secure scores of Azure to Prometheus",
-	"{{.Help}}\n{{end -}}\n{{end -}}\n{{end -}}", "{{.HelpWithEnvar}}\n{{end -}}\n{{end -}}\n{{end -}}",
-).Replace(kingpin.ManPageTemplate)
-
-// fishCompletion asks the program for the words that may follow, as kingpin's
-// scripts for bash and zsh do.
-const fishCompletion = `function __complete_{{.App.Name}}
-    set -l words (commandline -opc)
-    set -l program $words[1]
-    set -e words[1]
-    $program --completion-bash $words (commandline -ct)
-end
-complete -c {{.App.Name}} -f -a '(__complete_{{.App.Name}})'
-complete -c {{.App.Name}} -n '__fish_seen_subcommand_from export' -s o -l output -r -F
-complete -c {{.App.Name}} -l web.config.file -r -F
-`
 
 // nameValues makes every flag of a group tell its name when its value is malformed.
 func nameValues(group *kingpin.FlagGroupModel, flag func(name string) *kingpin.FlagClause) {

@@ -16,7 +16,7 @@ mkdir -p "$target"
 "$tmp/$name" --help-man >"$target/$name.1"
 # Without name and time of the file, which would differ at every build.
 gzip --best --no-name "$target/$name.1"
-for shell in bash zsh fish; do
+for shell in bash zsh; do
   "$tmp/$name" "--completion-script-$shell" >"$target/$name.$shell"
 done
 chmod -R u=rwX,go=rX "$target"
