@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -12,8 +14,7 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
 
-// The files hold what Azure sent: the same items in its own shape, with all pages
-// merged and every number as it was written.
+// The files hold what Azure sent: all pages in one list, every number as Azure wrote it.
 func TestExport(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Demo()
@@ -44,7 +45,7 @@ func TestExport(t *testing.T) {
 				good := map[string]int{"one": 1, "several": 2, "all": 6}[subscriptions]
 				code, stdout, stderr := runToEnd(t, env, args...)
 				if subscriptions == "all" {
-					// The forbidden one is told of, and does not keep the others back.
+					// The forbidden subscription is reported; the others are unaffected.
 					if code != 1 || strings.Count(stderr, "error: ") != 1 || !strings.Contains(stderr, simulator.DemoForbiddenID+": HTTP 403") {
 						t.Errorf("exit code %d, standard error %q", code, stderr)
 					}
@@ -89,9 +90,8 @@ func TestExport(t *testing.T) {
 	}
 }
 
-// What a file shows is not what a program that decodes and encodes would make of
-// it: neither numbers nor letters change.
-func TestExportIsVerbatim(t *testing.T) {
+// Numbers and characters are not decoded and encoded again.
+func TestExport_Verbatim(t *testing.T) {
 	t.Parallel()
 	azure := startAzure(t, simulator.Generate(1, 1))
 	id := "00000001-0000-4000-8000-000000000001"
@@ -124,8 +124,8 @@ func TestExportIsVerbatim(t *testing.T) {
 	}
 }
 
-// A file is written whole or not at all.
-func TestExportFails(t *testing.T) {
+// A failed export leaves the file as it was, and nothing beside it.
+func TestExport_Failure(t *testing.T) {
 	t.Parallel()
 	azure := startAzure(t, simulator.Demo())
 	args := slices.Clip(append(cloudFlags(azure), "export", "scores"))
@@ -152,21 +152,14 @@ func TestExportFails(t *testing.T) {
 			if text, err := os.ReadFile(path); err != nil || string(text) != before {
 				t.Errorf("the file holds %q %v", text, err)
 			}
+			if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
 		})
 	}
-
-	t.Run("no such directory", func(t *testing.T) {
-		t.Parallel()
-		path := filepath.Join(t.TempDir(), "missing", "scores.json")
-		code, _, stderr := runToEnd(t, env, append(args, "-o", path)...)
-		if code != 1 || !strings.Contains(stderr, "no such file or directory") {
-			t.Errorf("exit code %d, standard error %q", code, stderr)
-		}
-	})
 }
 
-// Who interrupts an export gets no half of one.
-func TestExportInterrupted(t *testing.T) {
+func TestExport_Interrupted(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(2, 2)
 	azure := startAzure(t, tenant)
@@ -182,57 +175,112 @@ func TestExportInterrupted(t *testing.T) {
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // the exit code tells
+	_ = cmd.Wait() // the exit code is checked below
 	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(stderr.String(), "interrupted, nothing was written") {
 		t.Errorf("exit code %d, standard error %q", code, stderr.String())
 	}
-	if _, err := os.Stat(path); !os.IsNotExist(err) {
-		t.Errorf("a file was written: %v", err)
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
-func TestReplaceFile(t *testing.T) {
+// A file is new and private whatever had its name before: a link or a file that others can write
+// may be a stranger's trap.
+func TestExport_ReplacesTheName(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("permissions are Unix's")
+		t.Skip("needs Unix permissions")
 	}
+	for name, prepare := range map[string]func(t *testing.T, path, elsewhere string) error{
+		"new file":               func(*testing.T, string, string) error { return nil },
+		"link":                   func(_ *testing.T, path, elsewhere string) error { return os.Symlink(elsewhere, path) },
+		"link to a missing file": func(_ *testing.T, path, elsewhere string) error { return os.Symlink(elsewhere+"-missing", path) },
+		"file that all can write": func(_ *testing.T, path, _ string) error {
+			return errors.Join(os.WriteFile(path, []byte("before"), 0o600), os.Chmod(path, 0o666))
+		},
+		"hard link": func(_ *testing.T, path, elsewhere string) error { return os.Link(elsewhere, path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path, elsewhere := filepath.Join(dir, "scores.json"), write(t, "elsewhere", []byte("untouched"))
+			if err := prepare(t, path, elsewhere); err != nil {
+				t.Fatal(err)
+			}
+			if code, stdout, stderr := runToEnd(t, nil, "export", "scores", "--demo", "--log.level=error", "-o", path); code != 1 || stdout != "" {
+				t.Fatalf("exit code %d, want 1 for the forbidden subscription; %s", code, stderr)
+			}
+			info, err := os.Lstat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Mode() != 0o600 || info.Size() < 100 {
+				t.Errorf("mode %v, %d bytes", info.Mode(), info.Size())
+			}
+			if text, err := os.ReadFile(elsewhere); err != nil || string(text) != "untouched" {
+				t.Errorf("the other file holds %q, %v", text, err)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+				t.Errorf("files in the directory: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// A path that cannot be written fails at once and by its own name, before Azure is asked.
+func TestExport_ChecksTargetFirst(t *testing.T) {
+	t.Parallel()
+	azure := startAzure(t, simulator.Demo())
+	env, args := append(secretEnv(), trust(t, azure)), append(cloudFlags(azure), "export", "scores", "-o")
 	dir := t.TempDir()
-	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
-	mode := func() os.FileMode {
-		info, err := os.Stat(file)
-		if err != nil {
-			t.Fatal(err)
+	for path, want := range map[string]string{
+		filepath.Join(dir, "missing", "scores.json"): "no such file or directory",
+		dir: "is a directory",
+		filepath.Join(write(t, "file", nil), "scores.json"): "not a directory",
+	} {
+		code, _, stderr := runToEnd(t, env, append(args, path)...)
+		if wantLine := name + ": error: " + path + ": " + want + "\n"; code != 1 || stderr != wantLine {
+			t.Errorf("exit code %d, standard error %q, want %q", code, stderr, wantLine)
 		}
-		return info.Mode()
 	}
+	if requests := azure.Requests(); len(requests) != 0 {
+		t.Errorf("Azure was asked: %v", requests)
+	}
+}
 
-	if err := replaceFile(file, []byte("first")); err != nil || mode() != 0o600 {
-		t.Errorf("a new file: %v, mode %v", err, mode())
+// Devices and pipes are written to, not replaced.
+func TestExport_DevicesAndPipes(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("needs Unix devices")
 	}
-	if err := os.Chmod(file, 0o644); err != nil {
-		t.Fatal(err)
+	export := func(path string) (stdout string) {
+		_, stdout, stderr := runToEnd(t, nil, "export", "scores", "--demo", "--log.level=error", "-o", path)
+		if !strings.Contains(stderr, path+": 6 items") {
+			t.Errorf("%s: standard error %q", path, stderr)
+		}
+		return stdout
 	}
-	if err := os.Symlink("file", link); err != nil {
-		t.Fatal(err)
+	if text := export("/dev/stdout"); !json.Valid([]byte(text)) {
+		t.Errorf("standard output: %q", text)
 	}
-	if err := replaceFile(link, []byte("second")); err != nil || mode() != 0o644 {
-		t.Errorf("a file with permissions of its own: %v, mode %v", err, mode())
-	}
-	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
-		t.Errorf("the link is one no more: %v", err)
-	}
-	if text, err := os.ReadFile(file); err != nil || string(text) != "second" {
-		t.Errorf("the file holds %q %v", text, err)
-	}
+	export(os.DevNull)
 
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if out, err := exec.CommandContext(t.Context(), "mkfifo", pipe).CombinedOutput(); err != nil {
+		t.Fatalf("mkfifo: %v %s", err, out)
 	}
-	if err := replaceFile(link, []byte("third")); err != nil || mode() != 0o600 {
-		t.Errorf("a link to a file that is still to be made: %v, mode %v", err, mode())
+	received := make(chan []byte, 1)
+	go func() {
+		text, _ := os.ReadFile(pipe) // nothing is no valid JSON
+		received <- text
+	}()
+	export(pipe)
+	if text := <-received; !json.Valid(text) {
+		t.Errorf("the pipe received %q", text)
 	}
-
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
-		t.Errorf("left behind: %v %v", left, err)
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("files beside the pipe: %v, %v", left, err)
 	}
 }

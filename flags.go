@@ -1,0 +1,248 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/exporter-toolkit/web"
+	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/exporter"
+)
+
+// defaultAddress is where the metrics are served.
+const defaultAddress = ":10060"
+
+// The values of --azure.source.
+const (
+	sourceARM           = "arm"
+	sourceResourceGraph = "resourcegraph"
+)
+
+// config is what command line and environment say.
+type config struct {
+	command   string
+	output    string // the file of export, the format of check
+	azure     azure.Config
+	exporter  exporter.Config
+	web       *web.FlagConfig
+	logLevel  string
+	logFormat string
+	demo      bool
+	source    string
+
+	cloud, authorityHost, armEndpoint, armAudience string // become azure.Cloud
+}
+
+// parseFlags parses and validates everything that a user can get wrong, before anything listens.
+func parseFlags(args []string) (*config, error) {
+	var c config
+	app := newApp(&c)
+	// With a default command kingpin forgets a flag whose value is missing and completes no other
+	// command. So there is a default only if the command line is well-formed.
+	_, err := app.ParseContext(args)
+	if err == nil {
+		app.GetCommand("serve").Default()
+	}
+	if c.command, err = app.Parse(args); err != nil {
+		return nil, err
+	}
+	for _, f := range app.Model().Flags {
+		if !f.Hidden && f.Name != "help" && f.Name != "version" {
+			c.exporter.Settings = append(c.exporter.Settings, exporter.Setting{Name: f.Name, Value: f.Value.String()})
+		}
+	}
+	for _, step := range []func() error{c.setCloud, c.azure.Validate, c.exporter.Validate, c.validateWeb} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	for i, id := range c.azure.SubscriptionIDs {
+		c.azure.SubscriptionIDs[i] = strings.ToLower(id)
+	}
+	return &c, nil
+}
+
+func newApp(c *config) *kingpin.Application {
+	c.azure, c.exporter = azure.DefaultConfig(), exporter.DefaultConfig()
+	app := kingpin.New(name, "Prometheus exporter for the secure score of Microsoft Defender for Cloud.\n\n"+
+		"The credential comes from the environment, a workload identity, a managed identity or az login: see the README.")
+	app.Version(version.Print(name)).UsageWriter(os.Stdout).DefaultEnvars()
+	app.Terminate(func(status int) {
+		if status != 0 {
+			status = exitUsage // help for an unknown command
+		}
+		os.Exit(status)
+	})
+	app.HelpFlag.Short('h').NoEnvar()
+	app.VersionFlag.NoEnvar()
+
+	app.Flag("azure.subscription-id", "Subscription to read, a UUID. Repeatable. Default: every subscription that the identity sees.").
+		PlaceHolder("UUID").StringsVar(&c.azure.SubscriptionIDs)
+	app.Flag("azure.management-group", "ID of a management group: read only the subscriptions below it. Repeatable.").
+		PlaceHolder("ID").StringsVar(&c.azure.ManagementGroups)
+	app.Flag("azure.source", "Source of the scores: "+sourceARM+" (two requests per subscription) or "+sourceResourceGraph+" (one query per 1,000 subscriptions; includes connectors to other clouds).").
+		Default(sourceARM).EnumVar(&c.source, sourceARM, sourceResourceGraph)
+	app.Flag("azure.cloud", "Azure cloud: "+strings.Join(azure.CloudNames, ", ")+".").Default(azure.CloudNames[0]).EnumVar(&c.cloud, azure.CloudNames...)
+	app.Flag("azure.authority-host", "Address that issues tokens, for the custom cloud.").PlaceHolder("https://…").StringVar(&c.authorityHost)
+	app.Flag("azure.arm-endpoint", "Address of Azure Resource Manager, for the custom cloud.").PlaceHolder("https://…").StringVar(&c.armEndpoint)
+	app.Flag("azure.arm-audience", "Audience of tokens for Azure Resource Manager, for the custom cloud. Default: its address.").
+		PlaceHolder("https://…").StringVar(&c.armAudience)
+	app.Flag("azure.concurrency", "Maximum concurrent Azure API requests.").
+		Default(strconv.Itoa(c.azure.Concurrency)).SetValue((*wholeNumber)(&c.azure.Concurrency))
+	duration(app, "azure.discovery-interval", "How long the list of subscriptions is cached.", &c.exporter.DiscoveryInterval)
+
+	duration(app, "scrape.timeout", "Maximum duration of a scrape. Prometheus' own timeout less the offset applies if it is shorter.", &c.exporter.ScrapeTimeout)
+	duration(app, "scrape.timeout-offset", "Time subtracted from Prometheus' timeout, so that the response arrives before it.", &c.exporter.TimeoutOffset)
+	duration(app, "cache.ttl", "How long a snapshot is fresh. A scrape collects from Azure if it is not; 0 collects at every scrape.", &c.exporter.CacheTTL)
+	duration(app, "cache.max-stale", "Maximum age of the last good values served while a subscription is failing.", &c.exporter.MaxStale)
+
+	c.web = kingpinflag.AddFlags(app, defaultAddress)
+	app.Flag("web.max-requests", "Maximum number of parallel scrape requests; others are answered 503.").
+		Default(strconv.Itoa(c.exporter.MaxRequests)).SetValue((*wholeNumber)(&c.exporter.MaxRequests))
+
+	app.Flag("log.level", "Log messages of this level or above: debug, info, warn, error.").Default("info").EnumVar(&c.logLevel, "debug", "info", "warn", "error")
+	app.Flag("log.format", "Format of log messages: logfmt, json.").Default("logfmt").EnumVar(&c.logFormat, "logfmt", "json")
+	app.Flag("demo", "Read a simulated tenant instead of Azure; needs no account and no network.").BoolVar(&c.demo)
+
+	app.Command("serve", "Serve the metrics (default command).")
+	export := app.Command("export", "Write what Azure Resource Manager returns to a JSON file, unchanged.")
+	scores := export.Command("scores", "Write the secure scores of all subscriptions.")
+	scores.Flag("output", "File to write; - is standard output.").Short('o').NoEnvar().Default("AzureSecureScore.json").StringVar(&c.output)
+	controls := export.Command("controls", "Write the security controls of all subscriptions.")
+	controls.Flag("output", "File to write; - is standard output.").Short('o').NoEnvar().Default("AzureSecureScoreControls.json").StringVar(&c.output)
+	check := app.Command("check", "Check what the identity can read and how to fix what it cannot.")
+	check.Flag("output", "Format: table, json.").NoEnvar().Default("table").EnumVar(&c.output, "table", "json")
+
+	explainErrors(app.Model().FlagGroupModel, app.GetFlag)
+	explainErrors(scores.Model().FlagGroupModel, scores.GetFlag)
+	explainErrors(controls.Model().FlagGroupModel, controls.GetFlag)
+	explainErrors(check.Model().FlagGroupModel, check.GetFlag)
+	return app
+}
+
+// duration adds a flag whose default is the value of d.
+func duration(app *kingpin.Application, name, help string, d *time.Duration) {
+	text := model.Duration(*d).String()
+	if *d <= time.Minute {
+		text = strconv.FormatFloat(d.Seconds(), 'g', -1, 64) + "s"
+	}
+	app.Flag(name, help).Default(text).DurationVar(d)
+}
+
+// setCloud makes azure.Cloud of the flags that describe it.
+func (c *config) setCloud() (err error) {
+	switch {
+	case c.demo && (c.cloud != azure.CloudNames[0] || c.authorityHost+c.armEndpoint+c.armAudience != "" || len(c.azure.SubscriptionIDs)+len(c.azure.ManagementGroups) > 0):
+		return errors.New("--demo reads a simulated tenant: it cannot be combined with --azure.cloud, its addresses, --azure.subscription-id or --azure.management-group")
+	case c.cloud == azure.CloudCustom && c.authorityHost == "":
+		return errors.New("--azure.cloud=custom needs --azure.authority-host")
+	case c.cloud == azure.CloudCustom && c.armEndpoint == "":
+		return errors.New("--azure.cloud=custom needs --azure.arm-endpoint")
+	}
+	c.azure.PrivateCloud = c.cloud == azure.CloudCustom
+	if c.azure.Cloud, err = azure.ParseCloud(c.cloud, c.authorityHost, c.armEndpoint, c.armAudience); err != nil {
+		return fmt.Errorf("--azure.cloud: %w", err)
+	}
+	return nil
+}
+
+func (c *config) validateWeb() error {
+	addresses := *c.web.WebListenAddresses
+	if *c.web.WebSystemdSocket && !slices.Equal(addresses, []string{defaultAddress}) {
+		return errors.New("--web.systemd-socket and --web.listen-address exclude each other")
+	}
+	for i, address := range addresses {
+		if slices.Contains(addresses[:i], address) {
+			return fmt.Errorf("--web.listen-address: %s is given twice", address)
+		}
+		if err := validateListenAddress(address); err != nil {
+			return fmt.Errorf("--web.listen-address: %w", err)
+		}
+	}
+	if err := web.Validate(*c.web.WebConfigFile); err != nil {
+		return fmt.Errorf("--web.config.file: %w", err)
+	}
+	return nil
+}
+
+// validateListenAddress finds what would otherwise fail later, or listen on a random port.
+func validateListenAddress(address string) error {
+	if address == "" {
+		return errors.New("must not be empty")
+	}
+	if vsock, ok := strings.CutPrefix(address, "vsock://"); ok {
+		_, port, err := net.SplitHostPort(vsock)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 32)
+		}
+		return err
+	}
+	_, err := net.ResolveTCPAddr("tcp", address)
+	return err
+}
+
+// wholeNumber is the value of a flag. kingpin's own parses 1.9 as 1.
+type wholeNumber int
+
+// Set implements [kingpin.Value].
+func (n *wholeNumber) Set(text string) error {
+	i, err := strconv.Atoi(text)
+	if err != nil {
+		return fmt.Errorf("expected a whole number, got %q", text)
+	}
+	*n = wholeNumber(i)
+	return nil
+}
+
+// String implements [kingpin.Value].
+func (n *wholeNumber) String() string { return strconv.Itoa(int(*n)) }
+
+// explainErrors wraps the values of all flags of a group in an explainedValue.
+func explainErrors(group *kingpin.FlagGroupModel, flag func(name string) *kingpin.FlagClause) {
+	for _, f := range group.Flags {
+		flag(f.Name).SetValue(explainedValue{f.Value, f.Name})
+	}
+}
+
+// explainedValue names its flag if the value is malformed, which kingpin does not.
+type explainedValue struct {
+	kingpin.Value
+	flag string
+}
+
+// Set implements [kingpin.Value].
+func (v explainedValue) Set(text string) error {
+	err := v.Value.Set(text)
+	switch {
+	case err != nil && v.IsBoolFlag():
+		return fmt.Errorf("--%s: expected true or false, got %q", v.flag, text)
+	case err != nil:
+		return fmt.Errorf("--%s: %w", v.flag, err)
+	case v.IsCumulative() && strings.Contains(text, ","):
+		return fmt.Errorf("--%s: repeat the flag instead of separating values by commas, got %q", v.flag, text)
+	}
+	return nil
+}
+
+// IsBoolFlag tells kingpin that the flag needs no value.
+func (v explainedValue) IsBoolFlag() bool {
+	b, ok := v.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
+}
+
+// IsCumulative tells kingpin that the flag can be repeated.
+func (v explainedValue) IsCumulative() bool {
+	c, ok := v.Value.(interface{ IsCumulative() bool })
+	return ok && c.IsCumulative()
+}
