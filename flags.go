@@ -40,6 +40,7 @@ type config struct {
 	logFormat string
 	demo      bool
 	source    string
+	envars    []string // that the flags read
 
 	cloud, authorityHost, armEndpoint, armAudience string // become azure.Cloud
 }
@@ -55,11 +56,12 @@ func parseFlags(args []string) (*config, error) {
 		app.GetCommand("serve").Default()
 	}
 	if c.command, err = app.Parse(args); err != nil {
-		return nil, err
+		return nil, withSuggestion(err, app)
 	}
 	for _, f := range app.Model().Flags {
 		if !f.Hidden && f.Name != "help" && f.Name != "version" {
 			c.exporter.Settings = append(c.exporter.Settings, exporter.Setting{Name: f.Name, Value: f.Value.String()})
+			c.envars = append(c.envars, f.Envar)
 		}
 	}
 	for _, step := range []func() error{c.setCloud, c.azure.Validate, c.exporter.Validate, c.validateWeb} {

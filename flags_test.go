@@ -57,7 +57,11 @@ func TestFlags_Invalid(t *testing.T) {
 	}{
 		{"unknown flag", []string{"--no-such-flag"}, nil, "unknown long flag '--no-such-flag'\n"},
 		{"unknown short flag", []string{"-x"}, nil, "unknown short flag '-x'"},
+		{"misspelt flag", []string{"--cache.tl=5s"}, nil, "unknown long flag '--cache.tl', did you mean --cache.ttl?"},
+		{"misspelt flag of a command", []string{"check", "--outptu=json"}, nil, "unknown long flag '--outptu', did you mean --output?"},
 		{"unknown command", []string{"list"}, nil, "expected command but got \"list\"\n"},
+		{"misspelt command", []string{"chekc"}, nil, `expected command but got "chekc", did you mean check?`},
+		{"misspelt thing to export", []string{"export", "score"}, nil, `expected command but got "score", did you mean scores?`},
 		{"argument", []string{"serve", "scores"}, nil, "unexpected scores"},
 		{"nothing to export", []string{"export"}, nil, "must select a subcommand of 'export'"},
 		{"unknown thing to export", []string{"export", "everything"}, nil, `expected command but got "everything"`},

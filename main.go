@@ -46,6 +46,7 @@ func run(args []string, stdout, stderr *os.File) int {
 		return exitUsage
 	}
 	logger := newLogger(stderr, cfg.logLevel, cfg.logFormat)
+	warnUnknownEnv(logger, cfg.envars, os.Environ())
 	if cfg.logLevel == "debug" || cfg.command == "check" {
 		azure.LogSDKEvents(logger)
 	}
