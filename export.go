@@ -114,7 +114,8 @@ func openTarget(path string, stdout *os.File) (target, error) {
 	case exists && info.IsDir():
 		return target{}, fmt.Errorf("%s: %w", path, syscall.EISDIR)
 	case exists && info.Mode()&(os.ModeDevice|os.ModeNamedPipe) != 0, dir == "/dev", dir == "/dev/fd":
-		file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0) // /dev/stdout may be a file
+		// Appending, because /dev/stdout can be a file.
+		file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0) //nolint:gosec // the user names the file
 		return target{File: file}, err
 	}
 	// The name is replaced and no link followed: in a shared directory it may be a stranger's.
