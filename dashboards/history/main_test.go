@@ -5,13 +5,14 @@ import (
 	"bytes"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// exposed is a sample as OpenMetrics writes it; promtool reads the real thing in the end-to-end check.
+// exposed is a sample as OpenMetrics writes it. promtool parses the output in the end-to-end check.
 var exposed = regexp.MustCompile(`^([a-z_]+\{(?:[a-z_]+="[^"\\]*",?)+\}) (\S+) (\d+)\n$`)
 
 type sample struct {
@@ -19,26 +20,26 @@ type sample struct {
 	value float64
 }
 
-// written is the whole story with so many samples, a recomputation apart.
+// written is the output with one sample per recomputation.
 func written(t *testing.T, end time.Time, samples int) []byte {
 	t.Helper()
 	var text bytes.Buffer
 	w := bufio.NewWriter(&text)
 	h := history{w: w, end: end, step: recomputation, n: samples}
-	h.write(cast(0), true)
+	h.write(story(0))
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	return append(text.Bytes(), "# EOF\n"...)
+	return text.Bytes()
 }
 
-// Every series goes forward in time, as promtool wants it, and the month has what the dashboards are to show: a drop and a recovery, and a
-// subscription that is new.
+// Every series goes forward in time, and the month has what the dashboards are to show: a drop, a
+// recovery, and a new subscription.
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	end := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	if !bytes.Equal(written(t, end, 2), written(t, end, 2)) {
-		t.Error("the same flags write something else the second time")
+		t.Error("the same flags write different output")
 	}
 	text := written(t, end, 31*3+1)
 
@@ -75,8 +76,10 @@ func TestHistory(t *testing.T) {
 		}
 	}
 
-	ratio := func(subscription string) []sample {
-		key := `azure_secure_score_ratio{job="azure-secure-score",instance="localhost:10060",subscription_id="` + guid(subscription) +
+	subscriptions := story(0)
+	ratio := func(name string) []sample {
+		i := slices.IndexFunc(subscriptions, func(s subscription) bool { return s.Name == name })
+		key := `azure_secure_score_ratio{job="azure-secure-score",instance="localhost:10060",subscription_id="` + subscriptions[i].ID +
 			`",environment="Azure",initiative="ascScore"}`
 		if len(all[key]) == 0 {
 			t.Fatalf("there is no %s", key)
@@ -92,12 +95,12 @@ func TestHistory(t *testing.T) {
 		t.Fatalf("nothing %g days ago", daysAgo)
 		return 0
 	}
-	shared := ratio("Contoso Shared Services")
-	before, dropped, recovered := at(shared, 15), at(shared, 10), at(shared, 2)
+	samples := ratio(recovering)
+	before, dropped, recovered := at(samples, 15), at(samples, 10), at(samples, 2)
 	if before-dropped < 0.05 || recovered-dropped < 0.05 {
 		t.Errorf("no drop and recovery: %g, %g, %g", before, dropped, recovered)
 	}
-	if first := ratio("Northwind Analytics")[0].at; end.Sub(first) > 7*24*time.Hour {
-		t.Errorf("the new subscription is there since %s", first)
+	if first := ratio(added)[0].at; end.Sub(first) > 7*24*time.Hour {
+		t.Errorf("the new subscription exists since %s", first)
 	}
 }
