@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -18,68 +17,6 @@ const (
 	maxRetryDelay = 2 * time.Second
 )
 
-// listAll reads all pages of an ARM list. Every failure is an [*Error].
-func listAll[T any](ctx context.Context, c *Client, operation, path, apiVersion string) ([]T, error) {
-	link := c.url(path, apiVersion)
-	var items []T
-	size := 0
-	seen := map[string]bool{}
-	for len(seen) < maxPages {
-		seen[link] = true
-		var page struct {
-			Value    []T    `json:"value"`
-			NextLink string `json:"nextLink"`
-		}
-		n, err := c.getJSON(ctx, operation, link, &page)
-		if err != nil {
-			return nil, err
-		}
-		if size += n; size > maxListBytes {
-			return nil, invalidResponse("more than %d bytes", maxListBytes)
-		}
-		if len(items)+len(page.Value) > maxItems {
-			return nil, invalidResponse("more than %d items", maxItems)
-		}
-		items = append(items, page.Value...)
-		if page.NextLink == "" {
-			return items, nil
-		}
-		if link, err = sameHost(c.endpoint, page.NextLink); err != nil {
-			return nil, err
-		}
-		if seen[link] {
-			return nil, invalidResponse("nextLink leads back to a page already read")
-		}
-	}
-	return nil, invalidResponse("more than %d pages", maxPages)
-}
-
-// sameHost returns nextLink, ready to be requested. It fails unless nextLink is an https address on
-// the endpoint's host and port: the request will carry the bearer token.
-func sameHost(endpoint *url.URL, nextLink string) (string, error) {
-	encoded, err := runtime.EncodeQueryParams(nextLink)
-	if err != nil {
-		return "", invalidResponse("nextLink is no URL")
-	}
-	u, err := url.Parse(encoded)
-	switch {
-	case err != nil:
-		return "", invalidResponse("nextLink is no URL")
-	case u.Scheme != "https":
-		return "", invalidResponse("nextLink is not https")
-	case u.User != nil || !strings.EqualFold(u.Hostname(), endpoint.Hostname()) || port(u) != port(endpoint):
-		return "", invalidResponse("nextLink leads to another host")
-	}
-	return u.String(), nil
-}
-
-func port(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	return "443"
-}
-
 // url returns the address of an ARM path.
 func (c *Client) url(path, apiVersion string) string {
 	u := c.endpoint.JoinPath(path)
@@ -87,17 +24,14 @@ func (c *Client) url(path, apiVersion string) string {
 	return u.String()
 }
 
-// getJSON reads one JSON document and returns its size in bytes. Every failure is an [*Error].
-func (c *Client) getJSON(ctx context.Context, operation, link string, into any) (size int, err error) {
+// get reads one JSON document. Every failure is an [*Error].
+func (c *Client) get(ctx context.Context, operation, link string) (body []byte, err error) {
 	req, err := runtime.NewRequest(withRetries(ctx, transientStatus), http.MethodGet, link)
 	if err != nil {
-		return 0, &Error{Reason: ReasonInvalidResponse, Err: summarize(err)}
+		return nil, invalidResponse("%w", summarize(err))
 	}
 	resp, err := c.do(req, operation)
-	if err != nil {
-		return 0, err
-	}
-	return len(resp.body), decode(resp.body, into, maxItems)
+	return resp.body, err
 }
 
 // response is an HTTP response whose body has been read.
@@ -119,7 +53,7 @@ func (c *Client) do(req *policy.Request, operation string) (response, error) {
 			httpResponse.Body.Close()
 			// azcore could not parse the challenge, and its error quotes it.
 			if httpResponse.StatusCode == http.StatusUnauthorized && e.Reason == ReasonNetwork {
-				e = classifyStatus(httpResponse.StatusCode, nil)
+				e = classifyResponse(response{status: httpResponse.StatusCode, header: httpResponse.Header})
 			}
 		}
 		return response{}, e
@@ -130,7 +64,7 @@ func (c *Client) do(req *policy.Request, operation string) (response, error) {
 	}
 	resp := response{httpResponse.StatusCode, httpResponse.Header, body}
 	if resp.status != http.StatusOK {
-		return resp, classifyStatus(resp.status, body)
+		return resp, classifyResponse(resp)
 	}
 	return resp, nil
 }

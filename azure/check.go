@@ -61,17 +61,11 @@ func (c *Client) Check(ctx context.Context, onListed func(subscriptions int), on
 	r.Identity.Credential = credentialType()
 	r.Credential.Detail = r.Identity.String()
 
-	subscriptions, err := c.Subscriptions(listCtx)
-	permission := "Microsoft.Resources/subscriptions/read"
-	if e, ok := errors.AsType[*Error](err); ok && e.group != "" {
-		permission = "Microsoft.Management/managementGroups/descendants/read"
-	}
-	r.SubscriptionList = r.result(err, "", permission)
+	subscriptions, refused, err := c.listSubscriptions(listCtx)
+	r.SubscriptionList = r.listResult(len(subscriptions), refused, err)
 	if err != nil {
 		return r
 	}
-	r.SubscriptionList.Detail = fmt.Sprintf("%d to read", len(subscriptions))
-
 	onListed(len(subscriptions))
 	r.Subscriptions = make([]SubscriptionReport, len(subscriptions))
 	c.forEach(len(subscriptions), func(i int) {
@@ -80,7 +74,7 @@ func (c *Client) Check(ctx context.Context, onListed func(subscriptions int), on
 		r.Subscriptions[i] = c.checkSubscription(ctx, r, subscriptions[i])
 		onDone()
 	})
-	r.OK = true
+	r.OK = r.SubscriptionList.OK
 	for _, s := range r.Subscriptions {
 		r.OK = r.OK && s.OK()
 	}
@@ -95,7 +89,28 @@ func (c *Client) describeConfiguration() string {
 	case len(c.managementGroups) > 0:
 		which = "subscriptions below " + strings.Join(c.managementGroups, ", ")
 	}
+	if len(c.excluded) > 0 {
+		which += fmt.Sprintf(", without %d by ID", len(c.excluded))
+	}
 	return c.endpoint.String() + ", " + which
+}
+
+// listResult describes the list of subscriptions. Management groups that cannot be read make it a
+// failure, although the subscriptions of the others are known.
+func (r *Report) listResult(subscriptions int, refused []*Error, err error) CheckResult {
+	result := r.result(err, "", "Microsoft.Resources/subscriptions/read")
+	if err != nil {
+		return result
+	}
+	details, fixes := []string{fmt.Sprintf("%d to read", subscriptions)}, []string{}
+	for _, e := range refused {
+		group := r.result(e, "", "")
+		details = append(details, fmt.Sprintf("management group %s: %s", e.group, group.Detail))
+		fixes = append(fixes, group.Fix)
+		result.OK, result.Reason = false, refused[0].Reason
+	}
+	result.Detail, result.Fix = strings.Join(details, "; "), strings.Join(fixes, "\n  ")
+	return result
 }
 
 func (c *Client) checkSubscription(ctx context.Context, r *Report, s Subscription) SubscriptionReport {
@@ -123,8 +138,11 @@ func (r *Report) result(err error, subscriptionID, permission string) CheckResul
 	result := CheckResult{Reason: ReasonOf(err), Detail: err.Error(), Fix: Hint(err, subscriptionID, r.Identity)}
 	if e, ok := errors.AsType[*Error](err); ok {
 		result.Detail = e.Error() // without the subscription, which is in another column
+		if e.group != "" {
+			permission = "Microsoft.Management/managementGroups/descendants/read"
+		}
 	}
-	if result.Reason == ReasonForbidden && !errors.Is(err, errNoSubscription) {
+	if result.Reason == ReasonForbidden && !errors.Is(err, errNoSubscription) && !hasCause(err, codeDisabled) {
 		result.Detail = permission + " is missing: " + result.Detail
 	}
 	return result

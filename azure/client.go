@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -48,6 +49,8 @@ type Config struct {
 	PrivateCloud bool
 	// SubscriptionIDs are the subscriptions to read; empty means all that the identity sees.
 	SubscriptionIDs []string
+	// ExcludeSubscriptionIDs are left out, however they were found.
+	ExcludeSubscriptionIDs []string
 	// ManagementGroups limit the subscriptions to those below one of these groups; empty means no limit.
 	ManagementGroups []string
 	// Concurrency is the maximum of concurrent ARM requests; 0 means [DefaultConcurrency].
@@ -82,16 +85,23 @@ func (c *Config) Validate() error {
 	if len(c.SubscriptionIDs) > 0 && len(c.ManagementGroups) > 0 {
 		return errors.New("--azure.subscription-id and --azure.management-group exclude each other")
 	}
-	seen := map[string]bool{}
-	for _, id := range c.SubscriptionIDs {
-		lower, err := ParseSubscriptionID(id)
-		if err != nil {
-			return fmt.Errorf("--azure.subscription-id: %w", err)
+	seen := map[string]string{} // the flag, by ID
+	for _, list := range []struct {
+		flag string
+		ids  []string
+	}{{"--azure.subscription-id", c.SubscriptionIDs}, {"--azure.exclude-subscription-id", c.ExcludeSubscriptionIDs}} {
+		for _, id := range list.ids {
+			lower, err := ParseSubscriptionID(id)
+			switch before := seen[lower]; {
+			case err != nil:
+				return fmt.Errorf("%s: %w", list.flag, err)
+			case before == list.flag:
+				return fmt.Errorf("%s: %s is given twice", list.flag, id)
+			case before != "":
+				return fmt.Errorf("%s: %s contradicts %s", list.flag, id, before)
+			}
+			seen[lower] = list.flag
 		}
-		if seen[lower] {
-			return fmt.Errorf("--azure.subscription-id: %s is given twice", id)
-		}
-		seen[lower] = true
 	}
 	for _, id := range c.ManagementGroups {
 		if _, err := ParseManagementGroup(id); err != nil {
@@ -109,10 +119,15 @@ type Client struct {
 	tokenOptions     policy.TokenRequestOptions
 	http             *http.Client
 	subscriptionIDs  []string
+	excluded         map[string]bool
 	managementGroups []string
 	concurrency      int
 	logger           log.Logger
 	now              func() time.Time
+	listing          resumableListing
+
+	mu            sync.Mutex
+	refusedGroups map[string]string // the cause, as last logged
 }
 
 // New creates a client without calling Azure. It fails if the cloud or the configuration of the
@@ -159,6 +174,10 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ARM client: %w", err)
 	}
+	excluded := map[string]bool{}
+	for _, id := range cfg.ExcludeSubscriptionIDs {
+		excluded[strings.ToLower(id)] = true
+	}
 	return &Client{
 		endpoint: endpoint,
 		pipeline: client.Pipeline(),
@@ -167,10 +186,12 @@ func New(cfg Config) (*Client, error) {
 		tokenOptions:     policy.TokenRequestOptions{Scopes: []string{resourceManager.Audience + "/.default"}, EnableCAE: true},
 		http:             httpClient,
 		subscriptionIDs:  cfg.SubscriptionIDs,
+		excluded:         excluded,
 		managementGroups: cfg.ManagementGroups,
 		concurrency:      cfg.Concurrency,
 		logger:           cfg.Logger,
 		now:              cfg.now,
+		refusedGroups:    map[string]string{},
 	}, nil
 }
 

@@ -3,32 +3,45 @@ package azure
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 )
 
-// Limits of what Azure may send.
-const (
-	// maxBody bounds one response body, after decompression. A real page of 1,000 subscriptions or
-	// controls is well below 1 MiB.
-	maxBody = 8 << 20
-	// maxListBytes bounds all pages of one list together.
-	maxListBytes = 2 * maxBody
-	// maxItems bounds the items of one list: small ones take far more memory than bytes.
-	maxItems = 20_000
-	// maxPages bounds the pages of one list.
-	maxPages = 100
-)
+// maxBody bounds one response body, after decompression. A real page of 1,000 subscriptions or controls
+// is well below 1 MiB.
+const maxBody = 8 << 20
 
 // decode decodes JSON whose arrays have up to limit elements together. They are counted first,
 // because decoding them is what takes the memory.
 func decode(body []byte, into any, limit int) error {
 	if countElements(body) > limit {
-		return invalidResponse("more than %d items", limit)
+		return invalidBecause(causeTooLarge, "more than %d items", limit)
 	}
-	body = bytes.TrimPrefix(body, []byte("\ufeff")) // some Azure services send a byte order mark
-	if err := json.Unmarshal(body, into); err != nil {
-		return &Error{Reason: ReasonInvalidResponse, Err: summarize(err)}
+	body = trimMark(body)
+	err := json.Unmarshal(body, into)
+	switch _, isSyntax := errors.AsType[*json.SyntaxError](err); {
+	case err == nil:
+		return nil
+	case isSyntax && bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")):
+		return invalidBecause(causeForeign, "HTML or XML instead of JSON: something answers in Azure's place")
+	case isSyntax:
+		return invalidBecause(causeNotJSON, "%s", oneLine(err.Error()))
 	}
-	return nil
+	return invalidResponse("%s", oneLine(err.Error()))
+}
+
+// trimMark removes the byte order mark that some Azure services send.
+func trimMark(body []byte) []byte { return bytes.TrimPrefix(body, []byte("\ufeff")) }
+
+// listOf returns the items of a list. Nothing but an array without an error beside it is a list: null,
+// or an object without one, must not look like an empty list, which means that there is no score.
+func listOf[T any](items *[]T, failure *errorBody, body []byte) ([]T, error) {
+	if items != nil && failure == nil {
+		return *items, nil
+	}
+	if code := displayCode(errorCodes(response{body: body})); code != "" {
+		return nil, invalidBecause(causeNotAList, "an error instead of a list: %s", code)
+	}
+	return nil, invalidBecause(causeNotAList, "the response is not a list")
 }
 
 // countElements counts the elements of all arrays in a JSON text. An empty array counts as one, and

@@ -1,16 +1,10 @@
 package azure
 
 import (
-	"context"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"net/url"
-	"regexp"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"slices"
 )
 
 // Reason classifies why Azure gave no usable response. The set is closed: reasons become label
@@ -27,11 +21,12 @@ const (
 	ReasonTimeout         Reason = "timeout"          // the deadline expired
 	ReasonServerError     Reason = "server_error"     // Azure failed (5xx)
 	ReasonNetwork         Reason = "network"          // no connection, or it broke
-	ReasonInvalidResponse Reason = "invalid_response" // the response makes no sense or is too large
+	ReasonInvalidResponse Reason = "invalid_response" // the response makes no sense, is too large or is not Azure's
 	ReasonCanceled        Reason = "canceled"         // the exporter is stopping
 )
 
-// Reasons are all reasons, in a fixed order.
+// Reasons are all reasons, in a fixed order: of two failures of one subscription, the one that comes
+// first here is reported.
 var Reasons = []Reason{
 	ReasonAuthentication, ReasonForbidden, ReasonNotFound, ReasonNotRegistered, ReasonThrottled,
 	ReasonTimeout, ReasonServerError, ReasonNetwork, ReasonInvalidResponse, ReasonCanceled,
@@ -42,16 +37,9 @@ type Error struct {
 	Reason Reason
 	Err    error
 	status int    // of the response, 0 without one
-	code   string // of the response, or one of the constants below
+	cause  string // see [Cause]; "" if the status or the reason is all that is known
 	group  string // the management group concerned, or ""
 }
-
-// Codes of failures for which Azure has none.
-const (
-	codeResultTruncated = "result truncated"
-	codeBodyTooLarge    = "body too large"
-	codeGatewayTimeout  = "GatewayTimeout"
-)
 
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
@@ -64,120 +52,51 @@ func ReasonOf(err error) Reason {
 	return classify(err).Reason
 }
 
+// Cause returns the kind of failure within a reason, so that a change of it can be logged: one of
+// ARM's known error codes (SubscriptionNotRegistered), a code of Entra ID (AADSTS7000215), an HTTP
+// status (http_503), a failure of the network (dns, connection_refused, connect_timeout,
+// unreachable, connection_lost, tls, proxy), of a response (not_json, not_a_list, too_large,
+// truncated, foreign), or else the reason itself. It is "" for nil. It is not meant as a label value.
+func Cause(err error) string {
+	if err == nil {
+		return ""
+	}
+	e := classify(err)
+	if e.cause == "" && e.status != 0 {
+		return fmt.Sprintf("http_%d", e.status)
+	}
+	return cmp.Or(e.cause, string(e.Reason))
+}
+
+// Causes of a failure that is neither ARM's, Entra ID's nor the network's.
+const (
+	causeNotJSON   = "not_json"
+	causeNotAList  = "not_a_list"
+	causeTooLarge  = "too_large"
+	causeTruncated = "truncated"
+	causeForeign   = "foreign" // something answers in Azure's place
+)
+
 func invalidResponse(format string, args ...any) *Error {
 	return &Error{Reason: ReasonInvalidResponse, Err: fmt.Errorf(format, args...)}
 }
 
-// classify gives a reason to an error that came instead of an HTTP response.
-func classify(err error) *Error {
-	if known, ok := errors.AsType[*Error](err); ok {
-		return known
-	}
-	e := &Error{Reason: ReasonNetwork, Err: summarize(err)}
-	tooLarge, isTooLarge := errors.AsType[*http.MaxBytesError](err)
-	switch {
-	case isDial(err): // first, because it can look like a deadline
-	case errors.Is(err, context.Canceled):
-		e.Reason = ReasonCanceled
-	case errors.Is(err, context.DeadlineExceeded):
-		e.Reason = ReasonTimeout
-	case isTooLarge:
-		e = invalidResponse("the response is larger than %d bytes", tooLarge.Limit)
-		e.code = codeBodyTooLarge
-	}
+func invalidBecause(cause, format string, args ...any) *Error {
+	e := invalidResponse(format, args...)
+	e.cause = cause
 	return e
 }
 
-// isDial reports whether no connection was established, for example because a firewall drops packets:
-// a net.OpError that timed out is also a context.DeadlineExceeded.
-func isDial(err error) bool {
-	dial, ok := errors.AsType[*net.OpError](err)
-	return ok && dial.Op == "dial" && !errors.Is(err, context.Canceled)
+// hasCause reports whether err has one of the causes.
+func hasCause(err error, causes ...string) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && slices.Contains(causes, e.cause)
 }
 
-// classifyStatus gives a reason to an HTTP response other than 200.
-func classifyStatus(status int, body []byte) *Error {
-	code := errorCode(body)
-	e := &Error{Reason: ReasonInvalidResponse, Err: fmt.Errorf("HTTP %d", status), status: status, code: code}
-	if code != "" {
-		e.Err = fmt.Errorf("HTTP %d %s", status, code)
+// worst returns the error whose reason comes first in [Reasons], or nil.
+func worst(a, b error) error {
+	if a == nil || b != nil && slices.Index(Reasons, ReasonOf(b)) < slices.Index(Reasons, ReasonOf(a)) {
+		return b
 	}
-	switch {
-	case code == "MissingSubscriptionRegistration", code == "InvalidResourceNamespace":
-		e.Reason = ReasonNotRegistered
-	case status == http.StatusUnauthorized:
-		e.Reason = ReasonAuthentication
-	case status == http.StatusForbidden:
-		e.Reason = ReasonForbidden
-	case status == http.StatusNotFound:
-		e.Reason = ReasonNotFound
-	case status == http.StatusRequestTimeout:
-		e.Reason = ReasonTimeout
-	case status == http.StatusTooManyRequests:
-		e.Reason = ReasonThrottled
-	case status >= 500:
-		e.Reason = ReasonServerError
-		if status == http.StatusGatewayTimeout {
-			e.code = codeGatewayTimeout
-		}
-	}
-	return e
+	return a
 }
-
-var safeErrorCode = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
-
-// errorCode finds the error code in a body. encoding/json ignores the case of keys, as it must:
-// Microsoft.Security capitalises them and ARM does not.
-func errorCode(body []byte) string {
-	var document struct {
-		Code  string `json:"code"`
-		Error struct {
-			Code    string `json:"code"`
-			Details []struct {
-				Code string `json:"code"`
-			} `json:"details"`
-		} `json:"error"`
-	}
-	_ = json.Unmarshal(body, &document) // another shape has no code; the status decides alone
-	codes := []string{document.Error.Code, document.Code}
-	if document.Error.Code == "BadRequest" && len(document.Error.Details) > 0 {
-		codes = []string{document.Error.Details[0].Code, "BadRequest"} // Resource Graph's cause is in the details
-	}
-	for _, code := range codes {
-		if safeErrorCode.MatchString(code) {
-			return code
-		}
-	}
-	return ""
-}
-
-var aadstsCode = regexp.MustCompile(`AADSTS\d+`)
-
-// summarize reduces an error to one line without the bodies that azidentity quotes and the addresses
-// that net/http quotes.
-func summarize(err error) error {
-	authFailed, isAuthFailed := errors.AsType[*azidentity.AuthenticationFailedError](err)
-	urlError, isURLError := errors.AsType[*url.Error](err)
-	switch {
-	case errors.Is(err, context.Canceled):
-		return context.Canceled
-	case errors.Is(err, context.DeadlineExceeded) && !isDial(err):
-		return context.DeadlineExceeded
-	case isAuthFailed && authFailed.RawResponse != nil:
-		text := fmt.Sprintf("the token endpoint answered HTTP %d %s", authFailed.RawResponse.StatusCode, aadstsCode.FindString(err.Error()))
-		return errors.New(oneLine(text))
-	case isURLError:
-		return errors.New(oneLine(urlError.Err.Error()))
-	}
-	text := failedRequest.ReplaceAllString(err.Error(), " ")
-	return errors.New(oneLine(quotedResponse.ReplaceAllString(text, "")))
-}
-
-// failedRequest matches the start of a net/http error among the lines that a chain of credentials
-// indents. The cause follows it, and the operator needs that: a name that does not resolve, say.
-var failedRequest = regexp.MustCompile(`\n\t\t ?(?:Get|Post) "[^"\n]*":`)
-
-// quotedResponse matches what azidentity quotes of a response, which may hold a token: the rest of
-// the text after MSAL's complaint about JSON, the rest of a line after the words of managed
-// identities, and the lines that a chain of credentials indents by two tabs.
-var quotedResponse = regexp.MustCompile(`(?s:\s+(?:raw message was|json message bytes were):.*)|(?:\. The endpoint responded with|: unexpected response) [^\n]*|\n\t\t[^\n]*`)

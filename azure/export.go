@@ -21,13 +21,32 @@ type Exported struct {
 // subscription fails alone and takes a minute at the longest. Export calls onDone after each
 // subscription, from many goroutines concurrently.
 func (c *Client) Export(ctx context.Context, l List, subscriptionIDs []string, onDone func()) []Exported {
-	unparsed := func(items []json.RawMessage) ([]json.RawMessage, error) { return items, nil }
 	exported := make([]Exported, len(subscriptionIDs))
 	c.forEach(len(subscriptionIDs), func(i int) {
 		ctx, cancel := context.WithTimeout(ctx, subscriptionTimeout)
 		defer cancel()
-		exported[i].Items, exported[i].Err = readList(ctx, c, l, subscriptionIDs[i], unparsed)
+		exported[i].Items, exported[i].Err = readList(ctx, c, l, subscriptionIDs[i], validateItems)
 		onDone()
 	})
 	return exported
+}
+
+// validateItems returns the items as they are, if they are objects of the subscription.
+func validateItems(subscriptionID string, items []json.RawMessage) ([]json.RawMessage, error) {
+	for _, raw := range items {
+		var item *struct {
+			ID string `json:"id"`
+		}
+		err := decode(raw, &item, scoreLimits.items)
+		if err == nil && item == nil {
+			err = invalidResponse("an item is null")
+		}
+		if err == nil {
+			err = belongsTo(item.ID, subscriptionID)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return items, nil
 }

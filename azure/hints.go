@@ -9,17 +9,30 @@ import (
 // subscription ID may be empty; in a command, capitals stand for what is unknown.
 func Hint(err error, subscriptionID string, identity Identity) string {
 	subscriptionID = cmp.Or(subscriptionID, "SUBSCRIPTION_ID")
-	scope, flag := "/subscriptions/"+subscriptionID, "--azure.subscription-id"
+	assign := identity.roleAssignment("/subscriptions/" + subscriptionID)
+	flag := "--azure.subscription-id"
 	if e, ok := errors.AsType[*Error](err); ok && e.group != "" {
-		scope, flag = "/providers/Microsoft.Management/managementGroups/"+e.group, "--azure.management-group"
+		assign = identity.roleAssignment("/providers/Microsoft.Management/managementGroups/" + e.group)
+		flag = "--azure.management-group"
+		// Azure also answers 403 for a group that does not exist.
+		if e.Reason == ReasonForbidden && !errors.Is(err, errNoSubscription) {
+			return "check that " + flag + " is the ID of the group and not its display name; if it is: " + assign
+		}
+	}
+	leaveOut := "leave it out with --azure.exclude-subscription-id=" + subscriptionID
+	switch {
+	case hasCause(err, codeDisabled):
+		return "enable the subscription, or " + leaveOut
+	case hasCause(err, unavailableCodes...):
+		return "this subscription or cloud cannot have Defender for Cloud: " + leaveOut
 	}
 	switch ReasonOf(err) {
 	case ReasonAuthentication:
 		return "renew the credential; check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_TOKEN_CREDENTIALS, and look up the AADSTS code; without a code, check the route to the token endpoint (proxy, firewall)"
 	case ReasonForbidden:
-		return identity.roleAssignment(scope)
+		return assign
 	case ReasonNotFound:
-		return "check " + flag + "; if it exists: " + identity.roleAssignment(scope)
+		return "check " + flag + "; if it exists: " + assign
 	case ReasonNotRegistered:
 		return "az provider register --namespace Microsoft.Security --subscription " + subscriptionID
 	case ReasonThrottled:

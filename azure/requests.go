@@ -3,7 +3,6 @@ package azure
 import (
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -31,8 +30,9 @@ type Request struct {
 	// Duration is from sending the request to the end of the response body, without the wait for a
 	// free slot among the concurrent requests.
 	Duration time.Duration
-	// QuotaRemaining holds the values of Azure's x-ms-ratelimit-remaining-* headers by the rest of
-	// the header's name in lower case, and as user-quota Resource Graph's x-ms-user-quota-remaining.
+	// QuotaRemaining holds what Azure reports of its limits, in requests, by the names of a closed set:
+	// the rest of the documented x-ms-ratelimit-remaining-* headers, and user-quota of Resource Graph's
+	// x-ms-user-quota-remaining.
 	QuotaRemaining map[string]float64
 }
 
@@ -75,24 +75,24 @@ func (p metricsPolicy) Do(req *policy.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// maxQuotas bounds the limits that one response can name: they become label values.
-const maxQuotas = 10
+// quotaLimits are the limits that ARM documents, as its headers name them. They become label values.
+var quotaLimits = []string{
+	"subscription-reads", "subscription-global-reads", "subscription-writes", "subscription-global-writes",
+	"subscription-resource-requests", "subscription-resource-entities-read",
+	"tenant-reads", "tenant-global-reads", "tenant-writes", "tenant-global-writes",
+	"tenant-resource-requests", "tenant-resource-entities-read",
+}
 
 func quotaRemaining(header http.Header) map[string]float64 {
 	quota := map[string]float64{}
-	for key, values := range header {
-		limit, ok := strings.CutPrefix(strings.ToLower(key), "x-ms-ratelimit-remaining-")
-		if strings.EqualFold(key, "x-ms-user-quota-remaining") {
-			limit, ok = "user-quota", true
-		}
-		if !ok || len(limit) > 64 || len(quota) == maxQuotas {
-			continue
-		}
-		// Some providers send a list of limits here, which is not a number.
-		remaining, err := strconv.Atoi(values[0])
-		if err == nil && remaining >= 0 {
+	read := func(limit, key string) {
+		if remaining, err := strconv.Atoi(header.Get(key)); err == nil && remaining >= 0 {
 			quota[limit] = float64(remaining)
 		}
 	}
+	for _, limit := range quotaLimits {
+		read(limit, "x-ms-ratelimit-remaining-"+limit)
+	}
+	read("user-quota", "x-ms-user-quota-remaining")
 	return quota
 }

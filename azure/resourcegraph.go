@@ -8,11 +8,8 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/go-kit/log/level"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 )
@@ -23,6 +20,7 @@ const (
 
 	maxGraphBody     = 17 << 20 // bytes; Resource Graph's own limit is 16 MiB
 	maxGraphItems    = 100_000  // rows of a response and the items packed into them
+	maxGraphPages    = 100      // of a batch, which is halved if it has more
 	maxSubscriptions = 1000     // of a query
 	graphPageSize    = 1000     // rows of a response
 	graphParallel    = 4        // batches: responses of several megabytes are held in memory whole
@@ -35,25 +33,25 @@ const (
 // connectors to other clouds. Everything except [ResourceGraph.SecureScores] is the client's.
 //
 // Resource Graph silently leaves out a subscription that the identity cannot read, and one without a
-// score. A subscription without rows is therefore read from ARM's lists, which tell these cases apart.
-// ARM's result is valid for ten minutes, because many subscriptions may have no score, and for ten
-// more while ARM is too slow or throttles. A query that is forbidden means that the identity can read
-// none of its subscriptions: as documented, Azure refuses it only then.
+// score. A subscription without rows is therefore read from ARM's lists, which tell these cases apart,
+// and so are all subscriptions of a query that is refused as forbidden or not found. ARM's result is
+// valid for ten minutes, because many subscriptions may have no score, and for ten more while ARM is
+// too slow or throttles.
 //
-// The packed query is untested against real Azure. If it is refused and the plain one is not, the
-// plain one is used until the process restarts.
+// Three forms of the query exist, because the best one is untested against real Azure: see
+// [queryForm].
 type ResourceGraph struct {
 	*Client
 	quota    *graphQuota
 	pageSize int
-
-	packedRefused atomic.Bool
 	// plainSlot serialises the plain query, which needs many requests per batch: concurrent batches
 	// would all be late.
 	plainSlot *semaphore.Weighted
 
 	mu          sync.Mutex
 	armFallback map[string]Result // ARM's results for subscriptions without rows, by ID
+	form        queryForm
+	formAt      time.Time // when it was chosen, or a better one last tried
 }
 
 // NewResourceGraph creates a source of scores that shares everything else with the client.
@@ -106,10 +104,14 @@ func (g *ResourceGraph) SecureScores(ctx context.Context, subscriptionIDs []stri
 // readBatch returns the results of the subscriptions that have rows, or of all if the query fails.
 func (g *ResourceGraph) readBatch(ctx context.Context, ids []string) map[string]Result {
 	answer, err := g.query(ctx, ids)
-	if half := len(ids) / 2; half > 0 && resultTooLarge(err) {
+	half := len(ids) / 2
+	switch {
+	case half > 0 && resultTooLarge(err):
 		results := g.readBatch(ctx, ids[:half])
 		maps.Copy(results, g.readBatch(ctx, ids[half:]))
 		return results
+	case unreadable(err):
+		return map[string]Result{}
 	}
 	results := make(map[string]Result, len(ids))
 	if err != nil {
@@ -121,11 +123,9 @@ func (g *ResourceGraph) readBatch(ctx context.Context, ids []string) map[string]
 	}
 	readAt := g.now()
 	for id, items := range answer.subscriptions {
-		result := Result{StartedAt: answer.startedAt}
-		if result.Scores, result.Controls, result.Err = items.parse(); result.Err == nil {
-			result.ReadAt = readAt
-		} else {
-			result = Result{StartedAt: answer.startedAt, Err: fmt.Errorf("read Resource Graph's rows of subscription %s: %w", id, result.Err)}
+		result := Result{StartedAt: answer.startedAt, ReadAt: readAt}
+		if result.Scores, result.Controls, err = items.parse(id); err != nil {
+			result = Result{StartedAt: answer.startedAt, Err: fmt.Errorf("read Resource Graph's rows of subscription %s: %w", id, err)}
 		}
 		results[id] = result
 	}
@@ -135,7 +135,18 @@ func (g *ResourceGraph) readBatch(ctx context.Context, ids []string) map[string]
 // resultTooLarge reports whether a smaller query may succeed.
 func resultTooLarge(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && slices.Contains([]string{codeResultTruncated, "ResponsePayloadTooLarge", codeGatewayTimeout, codeBodyTooLarge}, e.code)
+	timedOut := ok && e.status == http.StatusGatewayTimeout && e.Reason == ReasonServerError
+	return timedOut || hasCause(err, causeTruncated, causeTooLarge, codePayloadTooLarge)
+}
+
+// unreadable reports whether Azure refused the query because of its subscriptions. ARM knows the
+// reason of each.
+func unreadable(err error) bool {
+	switch ReasonOf(err) {
+	case ReasonForbidden, ReasonNotFound, ReasonNotRegistered:
+		return true
+	}
+	return hasCause(err, codeNoneReadable)
 }
 
 // fetchMissing reads the subscriptions without rows from ARM.
@@ -176,109 +187,4 @@ func (g *ResourceGraph) fetchMissing(ctx context.Context, ids []string) map[stri
 		}
 	}
 	return results
-}
-
-// query returns the rows of the subscriptions, from the packed query unless Azure refuses it.
-func (g *ResourceGraph) query(ctx context.Context, ids []string) (graphAnswer, error) {
-	if g.packedRefused.Load() {
-		return g.queryPlain(ctx, ids)
-	}
-	answer, err := g.readPages(ctx, packedQuery, ids)
-	refused, ok := errors.AsType[*Error](err)
-	if !ok || refused.status != http.StatusBadRequest || resultTooLarge(err) {
-		return answer, err
-	}
-	startedAt := answer.startedAt
-	answer, err = g.queryPlain(ctx, ids)
-	answer.startedAt = startedAt
-	if err == nil && g.packedRefused.CompareAndSwap(false, true) {
-		level.Warn(g.logger).Log("msg", "Resource Graph refuses the packed query, which costs one request per 1,000 subscriptions; using the plain query from now on, which costs many", "operation", operationQueryResourceGraph, "err", refused)
-	}
-	return answer, err
-}
-
-func (g *ResourceGraph) queryPlain(ctx context.Context, ids []string) (graphAnswer, error) {
-	if err := g.plainSlot.Acquire(ctx, 1); err != nil {
-		return graphAnswer{}, classify(err)
-	}
-	defer g.plainSlot.Release(1)
-	return g.readPages(ctx, plainQuery, ids)
-}
-
-// graphRequest is the body of a query.
-type graphRequest struct {
-	Query         string       `json:"query"`
-	Subscriptions []string     `json:"subscriptions"`
-	Options       graphOptions `json:"options"`
-}
-
-type graphOptions struct {
-	ResultFormat string `json:"resultFormat"`
-	Top          int    `json:"$top"`
-	SkipToken    string `json:"$skipToken,omitempty"`
-}
-
-// readPages reads all pages of a query.
-func (g *ResourceGraph) readPages(ctx context.Context, query string, ids []string) (graphAnswer, error) {
-	request := graphRequest{query, ids, graphOptions{ResultFormat: "objectArray", Top: g.pageSize}}
-	answer := graphAnswer{subscriptions: map[string]*graphItems{}}
-	seen := map[string]bool{}
-	rows := 0
-	for len(seen) < maxPages {
-		seen[request.Options.SkipToken] = true
-		body, sentAt, err := g.post(ctx, request)
-		if answer.startedAt.IsZero() {
-			answer.startedAt = sentAt
-		}
-		if err != nil {
-			return answer, err
-		}
-		page, err := decodePage(body)
-		if err != nil {
-			return answer, err
-		}
-		answer.add(page.Data)
-		rows += len(page.Data)
-		switch next := page.SkipToken; {
-		case next == "" && page.truncated():
-			return answer, &Error{Reason: ReasonInvalidResponse, Err: errors.New("the result is truncated"), code: codeResultTruncated}
-		case next == "" && rows < page.TotalRecords:
-			return answer, invalidResponse("%d of %d rows came", rows, page.TotalRecords)
-		case next == "":
-			return answer, nil
-		case seen[next]:
-			return answer, invalidResponse("$skipToken leads back to a page already read")
-		default:
-			request.Options.SkipToken = next
-		}
-	}
-	return answer, &Error{Reason: ReasonInvalidResponse, Err: fmt.Errorf("more than %d pages", maxPages), code: codeResultTruncated}
-}
-
-// post sends a query within the quota and returns the body of the response and the time of the first
-// attempt, which is zero if none was sent.
-func (g *ResourceGraph) post(ctx context.Context, request graphRequest) (body []byte, sentAt time.Time, err error) {
-	// Without 429, which is handled here because azcore does not know Resource Graph's quota headers,
-	// and without 504, after which a smaller query may succeed.
-	retries := withRetries(ctx, []int{http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable})
-	for {
-		if err := g.quota.wait(ctx); err != nil {
-			return nil, sentAt, err
-		}
-		if sentAt.IsZero() {
-			sentAt = g.now()
-		}
-		req, err := runtime.NewRequest(retries, http.MethodPost, g.url(resourceGraphPath, resourceGraphAPIVersion))
-		if err == nil {
-			err = runtime.MarshalAsJSON(req, request)
-		}
-		if err != nil {
-			return nil, sentAt, classify(err)
-		}
-		resp, err := g.do(req, operationQueryResourceGraph)
-		g.quota.update(resp)
-		if ReasonOf(err) != ReasonThrottled {
-			return resp.body, sentAt, err
-		}
-	}
 }

@@ -61,17 +61,17 @@ func (q *graphQuota) take(now time.Time) time.Duration {
 	return q.resets.Sub(now)
 }
 
-// update applies what Azure reports. It only lowers what remains, because Azure may not have counted
-// other queries in flight yet.
-func (q *graphQuota) update(resp response) {
+// update applies what the headers of a response report. It only lowers what remains, because Azure may
+// not have counted other queries in flight yet.
+func (q *graphQuota) update(h http.Header, throttled bool) {
 	now := time.Now()
-	remaining, err := strconv.Atoi(resp.header.Get("x-ms-user-quota-remaining"))
+	remaining, err := strconv.Atoi(h.Get("x-ms-user-quota-remaining"))
 	if err != nil {
 		remaining = q.queries
 	}
-	resets, known := quotaResetsAfter(resp.header, resp.status)
+	resets, known := quotaResetsAfter(h, throttled)
 	resets = min(resets, maxQuotaWait)
-	if resp.status == http.StatusTooManyRequests {
+	if throttled {
 		remaining = 0
 		if !known || resets <= 0 {
 			resets, known = graphQuotaWindow, true
@@ -86,13 +86,13 @@ func (q *graphQuota) update(resp response) {
 }
 
 // quotaResetsAfter reads x-ms-user-quota-resets-after (hh:mm:ss), or the Retry-After (seconds) of a
-// 429; other responses have it for other reasons. The former may have lost a fraction of a second,
+// refusal; other responses have it for other reasons. The former may have lost a fraction of a second,
 // which is added so that the last queries of a window are not refused.
-func quotaResetsAfter(h http.Header, status int) (time.Duration, bool) {
+func quotaResetsAfter(h http.Header, throttled bool) (time.Duration, bool) {
 	if clock, err := time.Parse("15:04:05", h.Get("x-ms-user-quota-resets-after")); err == nil {
 		return time.Duration(clock.Hour())*time.Hour + time.Duration(clock.Minute())*time.Minute + time.Duration(clock.Second()+1)*time.Second, true
 	}
-	if seconds, err := strconv.Atoi(h.Get("Retry-After")); err == nil && seconds >= 0 && status == http.StatusTooManyRequests {
+	if seconds, err := strconv.Atoi(h.Get("Retry-After")); err == nil && seconds >= 0 && throttled {
 		return time.Duration(seconds) * time.Second, true
 	}
 	return 0, false

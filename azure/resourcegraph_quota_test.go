@@ -23,7 +23,7 @@ func TestGraphQuota_Respected(t *testing.T) {
 			t.Fatal(result.Err)
 		}
 	}
-	if sim.Throttled() != 0 || sim.Requests()[simulator.RouteGraph] != 7 { // one packed, six pages of 120 rows
+	if sim.Throttled() != 0 || sim.Requests()[simulator.RouteGraph] != 8 { // two packed, six pages of 120 rows
 		t.Errorf("%d of %d queries were throttled", sim.Throttled(), sim.Requests()[simulator.RouteGraph])
 	}
 	// Another program uses the same quota: a refusal is waited out, too.
@@ -59,25 +59,26 @@ func TestGraphQuota_Update(t *testing.T) {
 	}
 	retryAfter := http.Header{"Retry-After": {"3600"}}
 	for name, test := range map[string]struct {
-		response response
-		queries  int // that may be sent at once
-		wait     time.Duration
+		header    http.Header
+		throttled bool
+		queries   int // that may be sent at once
+		wait      time.Duration
 	}{
-		"nothing":                       {response{status: 200}, 2, 5 * time.Second},
-		"quota spent by others":         {response{status: 200, header: remaining("0", "00:00:03")}, 0, 4 * time.Second},
-		"window ends within the second": {response{status: 200, header: remaining("0", "00:00:00")}, 0, time.Second},
-		"more than known here":          {response{status: 200, header: remaining("10", "00:00:03")}, 2, 4 * time.Second},
-		"negative":                      {response{status: 200, header: remaining("-5", "00:00:03")}, 0, 4 * time.Second},
-		"refused":                       {response{status: 429}, 0, 5 * time.Second},
-		"refused for long":              {response{status: 429, header: retryAfter}, 0, maxQuotaWait},
-		"Retry-After for other reasons": {response{status: 503, header: retryAfter}, 2, 5 * time.Second},
+		"nothing":                       {nil, false, 2, 5 * time.Second},
+		"quota spent by others":         {remaining("0", "00:00:03"), false, 0, 4 * time.Second},
+		"window ends within the second": {remaining("0", "00:00:00"), false, 0, time.Second},
+		"more than known here":          {remaining("10", "00:00:03"), false, 2, 4 * time.Second},
+		"negative":                      {remaining("-5", "00:00:03"), false, 0, 4 * time.Second},
+		"refused":                       {nil, true, 0, 5 * time.Second},
+		"refused for long":              {retryAfter, true, 0, maxQuotaWait},
+		"Retry-After for other reasons": {retryAfter, false, 2, 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				q := newGraphQuota(3)
 				q.take(time.Now())
-				q.update(test.response)
+				q.update(test.header, test.throttled)
 				for n := range test.queries {
 					if wait := q.take(time.Now()); wait != 0 {
 						t.Errorf("query %d waits %s", n, wait)

@@ -6,32 +6,27 @@ import (
 	"time"
 )
 
-const (
-	graphScores = `securityresources | where type in~ ('microsoft.security/securescores','microsoft.security/securescores/securescorecontrols')`
-
-	// packedQuery returns one row per subscription, which holds its scores and controls, so that a
-	// batch is one page and costs one request of a small quota.
-	packedQuery = graphScores + ` | summarize items = make_list(bag_pack('type', type, 'id', id, 'name', name, 'displayName', properties.displayName, 'score', properties.score, 'weight', properties.weight, 'environment', properties.environment, 'healthy', properties.healthyResourceCount, 'unhealthy', properties.unhealthyResourceCount, 'notApplicable', properties.notApplicableResourceCount)) by subscriptionId`
-
-	// plainQuery returns one row per score and control. Resource Graph pages a result that has a
-	// column id; the order keeps the pages from overlapping.
-	plainQuery = graphScores + ` | project id, name, type, subscriptionId, displayName = properties.displayName, score = properties.score, weight = properties.weight, environment = properties.environment, healthy = properties.healthyResourceCount, unhealthy = properties.unhealthyResourceCount, notApplicable = properties.notApplicableResourceCount | order by id asc`
-)
-
-// graphPage is one response of Resource Graph.
-type graphPage[Row any] struct {
-	TotalRecords    int    `json:"totalRecords"`
-	Data            []Row  `json:"data"`
-	ResultTruncated string `json:"resultTruncated"`
-	SkipToken       string `json:"$skipToken"`
+// graphDocument is one response of Resource Graph.
+type graphDocument[Row any] struct {
+	TotalRecords    int        `json:"totalRecords"`
+	Data            *[]Row     `json:"data"`
+	ResultTruncated string     `json:"resultTruncated"`
+	SkipToken       string     `json:"$skipToken"`
+	Error           *errorBody `json:"error"`
 }
 
-func (p graphPage[Row]) truncated() bool { return strings.EqualFold(p.ResultTruncated, "true") }
+// graphPage is a response without the rows' encoding.
+type graphPage struct {
+	rows         []graphRow
+	totalRecords int
+	truncated    bool
+	skipToken    string
+}
 
 // graphRow is a row of either query: a packed one has items, a plain one is an item.
 type graphRow struct {
-	SubscriptionID string      `json:"subscriptionId"`
-	Items          []graphItem `json:"items"`
+	SubscriptionID string       `json:"subscriptionId"`
+	Items          *[]graphItem `json:"items"`
 	graphItem
 	err error // why the row cannot be decoded
 }
@@ -52,21 +47,26 @@ type graphItem struct {
 
 // decodePage decodes a response. If a value has the wrong type, it decodes row by row: only that row
 // is invalid.
-func decodePage(body []byte) (graphPage[graphRow], error) {
-	var page graphPage[graphRow]
-	err := decode(body, &page, maxGraphItems)
+func decodePage(body []byte) (graphPage, error) {
+	var document graphDocument[graphRow]
+	err := decode(body, &document, maxGraphItems)
 	if err == nil {
-		return page, nil
+		return newGraphPage(document, body)
 	}
-	var raw graphPage[json.RawMessage]
-	if decode(body, &raw, maxGraphItems) != nil {
-		return page, err
+	var raw graphDocument[json.RawMessage]
+	if decode(body, &raw, maxGraphItems) != nil || raw.Data == nil {
+		return graphPage{}, err
 	}
-	rows := make([]graphRow, len(raw.Data))
+	rows := make([]graphRow, len(*raw.Data))
 	for i := range rows {
-		rows[i].err = decode(raw.Data[i], &rows[i], maxGraphItems)
+		rows[i].err = decode((*raw.Data)[i], &rows[i], maxGraphItems)
 	}
-	return graphPage[graphRow]{raw.TotalRecords, rows, raw.ResultTruncated, raw.SkipToken}, nil
+	return newGraphPage(graphDocument[graphRow]{raw.TotalRecords, &rows, raw.ResultTruncated, raw.SkipToken, raw.Error}, body)
+}
+
+func newGraphPage(d graphDocument[graphRow], body []byte) (graphPage, error) {
+	rows, err := listOf(d.Data, d.Error, body)
+	return graphPage{rows, d.TotalRecords, strings.EqualFold(d.ResultTruncated, "true"), d.SkipToken}, err
 }
 
 // graphAnswer holds the rows of all pages by subscription, and when the first request was sent.
@@ -75,14 +75,18 @@ type graphAnswer struct {
 	subscriptions map[string]*graphItems
 }
 
-func (a graphAnswer) add(rows []graphRow) {
+func (a graphAnswer) add(rows []graphRow) error {
 	for _, row := range rows {
 		id := strings.ToLower(row.SubscriptionID)
+		if id == "" {
+			return invalidResponse("a row has no subscription ID")
+		}
 		if a.subscriptions[id] == nil {
 			a.subscriptions[id] = &graphItems{}
 		}
 		a.subscriptions[id].add(row)
 	}
+	return nil
 }
 
 // graphItems are the rows of one subscription in the form of ARM's lists.
@@ -92,14 +96,18 @@ type graphItems struct {
 }
 
 func (items *graphItems) add(row graphRow) {
-	if row.err != nil {
+	packed := []graphItem{row.graphItem} // for a plain row
+	switch {
+	case row.err != nil:
 		items.err = row.err
 		return
+	case row.Items != nil:
+		packed = *row.Items
+	case row.Type == "":
+		items.err = invalidBecause(causeNotAList, "a row without a list of items")
+		return
 	}
-	if row.Type != "" {
-		row.Items = append(row.Items, row.graphItem)
-	}
-	for _, i := range row.Items {
+	for _, i := range packed {
 		item := scoreItem{ID: i.ID, Name: i.Name}
 		p := &item.Properties
 		p.DisplayName, p.Environment, p.Weight, p.Score = i.DisplayName, i.Environment, i.Weight, i.Score
@@ -112,12 +120,12 @@ func (items *graphItems) add(row graphRow) {
 	}
 }
 
-func (items *graphItems) parse() (scores []Score, controls []Control, err error) {
+func (items *graphItems) parse(subscriptionID string) (scores []Score, controls []Control, err error) {
 	if items.err != nil {
 		return nil, nil, items.err
 	}
-	if scores, err = parseScores(items.scores); err == nil {
-		controls, err = parseControls(items.controls)
+	if scores, err = parseScores(subscriptionID, items.scores); err == nil {
+		controls, err = parseControls(subscriptionID, items.controls)
 	}
 	return scores, controls, err
 }

@@ -56,12 +56,12 @@ func TestResourceGraph_Values(t *testing.T) {
 		refuse                           bool
 	}{
 		"packed":                      {1200, 1000, 2, false},
-		"plain, 1000 in pages of 100": {1000, 100, 272, true},
+		"plain, 1000 in pages of 100": {1000, 100, 274, true},
 		"plain, 1000 in pages of 7":   {1000, 7, 0, true},
-		"plain, pages of 7":           {40, 7, 99, true}, // 680 rows, after the packed query was refused
-		"plain, pages of 100":         {200, 100, 35, true},
-		"plain, pages of 1000":        {1000, 1000, 18, true},
-		"plain, a full page at end":   {100, 1700 / 4, 5, true},
+		"plain, pages of 7":           {40, 7, 100, true}, // 680 rows, after both packed forms were refused
+		"plain, pages of 100":         {200, 100, 36, true},
+		"plain, pages of 1000":        {1000, 1000, 19, true},
+		"plain, a full page at end":   {100, 1700 / 4, 6, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -75,7 +75,7 @@ func TestResourceGraph_Values(t *testing.T) {
 			if got := sim.Requests()[simulator.RouteGraph]; test.queries > 0 && got != test.queries {
 				t.Errorf("%d queries, want %d", got, test.queries)
 			}
-			if warned := strings.Count(logged.String(), "refuses the packed query"); warned != map[bool]int{true: 1}[test.refuse] {
+			if warned := strings.Count(logged.String(), "refuses the best form"); warned != map[bool]int{true: 1}[test.refuse] {
 				t.Errorf("warned %d times:\n%s", warned, logged.String())
 			}
 			if sim.Throttled() != 0 {
@@ -124,19 +124,35 @@ func TestResourceGraph_MissingRows(t *testing.T) {
 	}
 }
 
-// Resource Graph refuses a query if the identity can read none of its subscriptions.
-func TestResourceGraph_Forbidden(t *testing.T) {
+// Resource Graph refuses a query if the identity can read none of its subscriptions. ARM knows why.
+func TestResourceGraph_RefusesAllSubscriptions(t *testing.T) {
 	t.Parallel()
-	tenant := simulator.Generate(2, 1)
-	tenant.Subscriptions[0].NoAccess, tenant.Subscriptions[1].NoAccess = true, true
-	sim, g := startGraph(t, tenant, Config{})
-	for _, result := range g.SecureScores(within(t, time.Minute), ids(tenant)) {
-		if ReasonOf(result.Err) != ReasonForbidden {
-			t.Errorf("got %v", result.Err)
-		}
-	}
-	if got := sim.Requests()[simulator.RouteSecureScores]; got != 0 {
-		t.Errorf("ARM was asked %d times", got)
+	for name, fault := range map[string]simulator.Fault{
+		"403": simulator.Forbidden(),
+		"400": simulator.Body(400, "application/json", `{"error":{"code":"BadRequest","message":"…","details":[{"code":"NoValidSubscriptionsInQueryRequest","message":"…"}]}}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tenant := simulator.Generate(4, 1)
+			tenant.Subscriptions[0].NoAccess = true
+			tenant.Subscriptions[1].NoScore = true
+			sim, g := startGraph(t, tenant, Config{})
+			sim.SetGraphFault(fault)
+			sim.SetFault(tenant.Subscriptions[2].ID, simulator.NotRegistered())
+			sameAsARM(t, g, ids(tenant))
+			results := g.SecureScores(within(t, time.Minute), ids(tenant))
+			for i, want := range []string{"failed: forbidden", "", "failed: not_registered"} {
+				if got := describe(results[i]); got != want {
+					t.Errorf("subscription %d: %s, want %s", i, got, want)
+				}
+			}
+			if len(results[3].Scores) != 1 {
+				t.Errorf("got %+v", results[3])
+			}
+			if got := sim.Requests()[simulator.RouteGraph]; got != 2 {
+				t.Errorf("%d queries, want one for each call", got)
+			}
+		})
 	}
 }
 
@@ -210,7 +226,16 @@ func TestResourceGraph_Reasons(t *testing.T) {
 		"too much of one":   {simulator.PayloadTooLarge(0), false, ReasonInvalidResponse},
 		"endless pages":     {simulator.RepeatSkipToken(), true, ReasonInvalidResponse},
 		"redirect":          {simulator.Redirect("https://127.0.0.1:1/"), false, ReasonInvalidResponse},
-		"unexpected answer": {simulator.Body(200, "application/json", `{"totalRecords":2,"data":[]}`), false, ReasonInvalidResponse},
+		"rows missing":      {simulator.Body(200, "application/json", `{"totalRecords":2,"data":[]}`), false, ReasonInvalidResponse},
+		"object":            {simulator.Body(200, "application/json", `{}`), false, ReasonInvalidResponse},
+		"null":              {simulator.Body(200, "application/json", `null`), false, ReasonInvalidResponse},
+		"data is null":      {simulator.Body(200, "application/json", `{"totalRecords":0,"data":null}`), false, ReasonInvalidResponse},
+		"data is an object": {simulator.Body(200, "application/json", `{"totalRecords":0,"data":{}}`), false, ReasonInvalidResponse},
+		"200 with an error": {simulator.Body(200, "application/json", `{"error":{"code":"InternalServerError"}}`), false, ReasonInvalidResponse},
+		"error beside data": {simulator.Body(200, "application/json", `{"totalRecords":0,"data":[],"error":{"message":"x"}}`), false, ReasonInvalidResponse},
+		"row of nobody":     {simulator.Body(200, "application/json", `{"totalRecords":1,"data":[null]}`), false, ReasonInvalidResponse},
+		"HTML 403":          {simulator.Body(403, "text/html", `<html>`), false, ReasonInvalidResponse},
+		"throttled by 503":  {simulator.Error(503, "TooManyRequests", "…"), false, ReasonThrottled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -74,16 +74,20 @@ type apiScore struct {
 	Percentage *float64 `json:"percentage"` // a ratio, despite its name
 }
 
-// parseScores returns the scores of a list. Items without points are left out: Azure lists a
-// subscription before it has scored it.
-func parseScores(items []scoreItem) ([]Score, error) {
+// parseScores returns the scores of a subscription's list. Items without points are left out: Azure
+// lists a subscription before it has scored it.
+func parseScores(subscriptionID string, items []scoreItem) ([]Score, error) {
 	var scores []Score
 	for _, item := range items {
-		if err := item.validate(); err != nil {
+		if err := item.validate(subscriptionID); err != nil {
 			return nil, err
 		}
 		points := item.points()
-		if points == nil {
+		switch {
+		case points != nil:
+		case item.ID == "" && item.Name == "":
+			return nil, invalidResponse("a score has neither ID nor points")
+		default:
 			continue
 		}
 		s := Score{
@@ -108,11 +112,11 @@ func parseScores(items []scoreItem) ([]Score, error) {
 	return scores, nil
 }
 
-// parseControls returns the controls of a list.
-func parseControls(items []scoreItem) ([]Control, error) {
+// parseControls returns the controls of a subscription's list.
+func parseControls(subscriptionID string, items []scoreItem) ([]Control, error) {
 	var controls []Control
 	for _, item := range items {
-		if err := item.validate(); err != nil {
+		if err := item.validate(subscriptionID); err != nil {
 			return nil, err
 		}
 		id := sanitize(item.Name)
@@ -136,8 +140,12 @@ func parseControls(items []scoreItem) ([]Control, error) {
 // maxNumber is far above any real score, weight or count.
 const maxNumber = 1e9
 
-// validate rejects absurd numbers: one of them would spoil every sum that includes it.
-func (i scoreItem) validate() error {
+// validate rejects another subscription's item and absurd numbers: one of them would spoil every sum
+// that includes it.
+func (i scoreItem) validate(subscriptionID string) error {
+	if err := belongsTo(i.ID, subscriptionID); err != nil {
+		return err
+	}
 	p := i.Properties
 	numbers := []float64{p.Weight, p.HealthyResourceCount, p.UnhealthyResourceCount, p.NotApplicableResourceCount}
 	if p.Score != nil {
@@ -151,6 +159,14 @@ func (i scoreItem) validate() error {
 		if math.IsNaN(n) || n < 0 || n > maxNumber {
 			return invalidResponse("the number %g makes no sense", n)
 		}
+	}
+	return nil
+}
+
+// belongsTo rejects the ID of an item that names another subscription.
+func belongsTo(id, subscriptionID string) error {
+	if owner := segmentAfter(id, "subscriptions"); owner != "" && !strings.EqualFold(owner, subscriptionID) {
+		return invalidResponse("an item belongs to subscription %s", owner)
 	}
 	return nil
 }
@@ -175,7 +191,7 @@ func (i scoreItem) points() *Points {
 // initiative returns the initiative of an ID such as
 // /subscriptions/…/secureScores/ascScore/secureScoreControls/….
 func (i scoreItem) initiative() string {
-	initiative := i.segmentAfter("secureScores")
+	initiative := segmentAfter(i.ID, "secureScores")
 	// Resource Graph varies the case of IDs.
 	if initiative == "" || strings.EqualFold(initiative, DefaultInitiative) {
 		return DefaultInitiative
@@ -186,7 +202,9 @@ func (i scoreItem) initiative() string {
 // connector returns the connector of an ID such as /subscriptions/…/securityConnectors/aws-prod/…,
 // in lower case because Resource Graph varies the case. Whether real connectors' scores have such IDs
 // is unverified.
-func (i scoreItem) connector() string { return strings.ToLower(i.segmentAfter("securityConnectors")) }
+func (i scoreItem) connector() string {
+	return strings.ToLower(segmentAfter(i.ID, "securityConnectors"))
+}
 
 func (i scoreItem) environment() string {
 	if e := sanitize(i.Properties.Environment); e != "" {
@@ -195,12 +213,12 @@ func (i scoreItem) environment() string {
 	return "Azure"
 }
 
-// segmentAfter returns the path segment of the ID that follows the given one, or "".
-func (i scoreItem) segmentAfter(segment string) string {
-	parts := strings.Split(i.ID, "/")
-	for n, part := range parts[:len(parts)-1] {
+// segmentAfter returns the path segment of an ID that follows the given one, or "".
+func segmentAfter(id, segment string) string {
+	for part, rest, found := strings.Cut(id, "/"); found; part, rest, found = strings.Cut(rest, "/") {
 		if strings.EqualFold(part, segment) {
-			return sanitize(parts[n+1])
+			next, _, _ := strings.Cut(rest, "/")
+			return sanitize(next)
 		}
 	}
 	return ""

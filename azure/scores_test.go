@@ -18,18 +18,22 @@ func FuzzScores(f *testing.F) {
 		if json.Unmarshal(body, &items) != nil {
 			return
 		}
-		got, err := parseScores(items)
+		got, err := parseScores("x", items)
 		if err != nil && ReasonOf(err) != ReasonInvalidResponse {
 			t.Errorf("reason %q", ReasonOf(err))
 		}
-		for _, s := range got {
-			checkNumbers(t, s.Current, s.Max, s.Ratio, s.Weight)
-			checkLabels(t, s.Initiative, s.Environment)
-			if s.Initiative == "" || s.Environment == "" {
-				t.Errorf("no initiative or environment: %+v", s)
-			}
-		}
+		checkScores(t, got)
 	})
+}
+
+func checkScores(t *testing.T, scores []Score) {
+	for _, s := range scores {
+		checkNumbers(t, s.Current, s.Max, s.Ratio, s.Weight)
+		checkLabels(t, s.Initiative, s.Environment)
+		if s.Initiative == "" || s.Environment == "" {
+			t.Errorf("no initiative or environment: %+v", s)
+		}
+	}
 }
 
 func FuzzControls(f *testing.F) {
@@ -40,21 +44,25 @@ func FuzzControls(f *testing.F) {
 		if json.Unmarshal(body, &items) != nil {
 			return
 		}
-		got, err := parseControls(items)
+		got, err := parseControls("x", items)
 		if err != nil && ReasonOf(err) != ReasonInvalidResponse {
 			t.Errorf("reason %q", ReasonOf(err))
 		}
-		for _, c := range got {
-			if c.Points != nil {
-				checkNumbers(t, c.Points.Current, c.Points.Max)
-			}
-			checkNumbers(t, c.Weight, c.Healthy, c.Unhealthy, c.NotApplicable)
-			checkLabels(t, c.ID, c.Name, c.Initiative, c.Environment)
-			if c.ID == "" || c.Initiative == "" || c.Environment == "" {
-				t.Errorf("no ID, initiative or environment: %+v", c)
-			}
-		}
+		checkControls(t, got)
 	})
+}
+
+func checkControls(t *testing.T, controls []Control) {
+	for _, c := range controls {
+		if c.Points != nil {
+			checkNumbers(t, c.Points.Current, c.Points.Max)
+		}
+		checkNumbers(t, c.Weight, c.Healthy, c.Unhealthy, c.NotApplicable)
+		checkLabels(t, c.ID, c.Name, c.Initiative, c.Environment)
+		if c.ID == "" || c.Initiative == "" || c.Environment == "" {
+			t.Errorf("no ID, initiative or environment: %+v", c)
+		}
+	}
 }
 
 func checkNumbers(t *testing.T, numbers ...float64) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -45,21 +47,19 @@ func (c *Client) forEach(n int, do func(i int)) {
 	_ = group.Wait() // do has no error
 }
 
+// secureScore reads both lists of a subscription. It waits for both if one fails, so that the reason
+// does not depend on which fails first.
 func (c *Client) secureScore(ctx context.Context, subscriptionID string) Result {
 	if err := ctx.Err(); err != nil {
 		return Result{Err: fmt.Errorf("subscription %s: not asked in time: %w", subscriptionID, classify(err))}
 	}
 	result := Result{StartedAt: c.now()}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		result.Scores, err = c.scores(groupCtx, subscriptionID)
-		return err
-	})
-	group.Go(func() (err error) {
-		result.Controls, err = c.controls(groupCtx, subscriptionID)
-		return err
-	})
-	if err := group.Wait(); err != nil {
+	var scoresErr, controlsErr error
+	var group sync.WaitGroup
+	group.Go(func() { result.Scores, scoresErr = c.scores(ctx, subscriptionID) })
+	group.Go(func() { result.Controls, controlsErr = c.controls(ctx, subscriptionID) })
+	group.Wait()
+	if err := worst(scoresErr, controlsErr); err != nil {
 		return Result{StartedAt: result.StartedAt, Err: err}
 	}
 	result.ReadAt = c.now()
@@ -75,14 +75,15 @@ func (c *Client) controls(ctx context.Context, subscriptionID string) ([]Control
 }
 
 // readList reads and parses all pages of a list.
-func readList[Item, T any](ctx context.Context, c *Client, l List, subscriptionID string, parse func([]Item) ([]T, error)) ([]T, error) {
-	items, err := listAll[Item](ctx, c, l.operation, "subscriptions/"+subscriptionID+"/providers/Microsoft.Security/"+l.resource, secureScoresAPIVersion)
-	if e, ok := errors.AsType[*Error](err); ok && e.Reason == ReasonNotFound && e.code == "ResourceNotFound" {
-		return nil, nil // "Secure score 'ascScore' does not exist in scope …" means that there is no score
+func readList[Item, T any](ctx context.Context, c *Client, l List, subscriptionID string, parse func(string, []Item) ([]T, error)) ([]T, error) {
+	path := "subscriptions/" + subscriptionID + "/providers/Microsoft.Security/" + l.resource
+	items, err := listAll[Item](ctx, newPager(c, l.operation, path, secureScoresAPIVersion, scoreLimits))
+	if e, ok := errors.AsType[*Error](err); ok && e.status == http.StatusNotFound && e.cause == codeNoScore {
+		return nil, nil
 	}
 	var parsed []T
 	if err == nil {
-		parsed, err = parse(items)
+		parsed, err = parse(subscriptionID, items)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s of subscription %s: %w", l.action, subscriptionID, err)

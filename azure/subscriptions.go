@@ -2,7 +2,6 @@ package azure
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -10,11 +9,6 @@ import (
 	"strings"
 
 	"github.com/go-kit/log/level"
-)
-
-const (
-	subscriptionsAPIVersion    = "2022-12-01"
-	managementGroupsAPIVersion = "2020-05-01"
 )
 
 // Subscription is an Azure subscription, from the API "Subscriptions - List" (api-version
@@ -61,25 +55,43 @@ func (c *Client) Configured() []Subscription {
 	for i, id := range c.subscriptionIDs {
 		configured[i].ID = id
 	}
-	return configured
+	return c.withoutExcluded(configured)
+}
+
+func (c *Client) withoutExcluded(subscriptions []Subscription) []Subscription {
+	return slices.DeleteFunc(subscriptions, func(s Subscription) bool { return c.excluded[s.ID] })
 }
 
 // Subscriptions lists the subscriptions that the identity sees and that are below one of
-// [Config.ManagementGroups], if there are any. With [Config.SubscriptionIDs] it returns exactly those:
-// the list only adds details, and may be forbidden. Otherwise an empty list is [ReasonForbidden]:
-// Azure leaves out what the identity cannot see, so one that lost its roles gets an empty list.
+// [Config.ManagementGroups], if there are any, without [Config.ExcludeSubscriptionIDs].
+//
+// With [Config.SubscriptionIDs] it returns exactly those: the list only adds details, and may be
+// forbidden. Otherwise an empty list is [ReasonForbidden]: Azure leaves out what the identity cannot
+// see, so one that lost its roles gets an empty list. If some of the management groups cannot be
+// read, the subscriptions of the others are returned, and the log names the ones left out.
+//
+// A call that ends early, because of its deadline or a failure that may pass, keeps the pages already
+// read: the next call within ten minutes continues after them.
 func (c *Client) Subscriptions(ctx context.Context) ([]Subscription, error) {
-	listed, err := c.listSubscriptions(ctx)
+	subscriptions, refused, err := c.listSubscriptions(ctx)
+	if err == nil && len(c.managementGroups) > 0 {
+		c.logRefusedGroups(refused)
+	}
+	return subscriptions, err
+}
+
+// listSubscriptions also returns why management groups cannot be read, in the order of the groups.
+func (c *Client) listSubscriptions(ctx context.Context) (subscriptions []Subscription, refused []*Error, err error) {
+	listed, err := c.listing.read(ctx, c)
+	refused = listed.refused
 	switch {
 	case err != nil && len(c.subscriptionIDs) > 0 && ReasonOf(err) == ReasonForbidden:
-		return c.Configured(), nil
+		return c.Configured(), nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("list subscriptions: %w", err)
-	case len(c.managementGroups) > 0:
-		return c.belowGroups(ctx, listed)
+		return nil, nil, err
 	case len(c.subscriptionIDs) > 0:
-		byID := make(map[string]Subscription, len(listed))
-		for _, s := range listed {
+		byID := make(map[string]Subscription, len(listed.subscriptions))
+		for _, s := range listed.subscriptions {
 			byID[s.ID] = s
 		}
 		configured := c.Configured()
@@ -88,71 +100,40 @@ func (c *Client) Subscriptions(ctx context.Context) ([]Subscription, error) {
 				configured[i] = known
 			}
 		}
-		return configured, nil
-	case len(listed) == 0:
-		return nil, fmt.Errorf("list subscriptions: %w", &Error{Reason: ReasonForbidden, Err: errNoSubscription})
+		return configured, nil, nil
+	case len(listed.subscriptions) == 0 && len(refused) > 0:
+		return nil, nil, groupError(refused[0].group, refused[0])
+	case len(listed.subscriptions) == 0 && len(c.managementGroups) > 0:
+		e := &Error{Reason: ReasonForbidden, Err: errNoSubscription, group: c.managementGroups[0]}
+		return nil, nil, groupError(strings.Join(c.managementGroups, ", "), e)
+	case len(listed.subscriptions) == 0:
+		return nil, nil, fmt.Errorf("list subscriptions: %w", &Error{Reason: ReasonForbidden, Err: errNoSubscription})
 	}
-	return listed, nil
+	return c.withoutExcluded(listed.subscriptions), refused, nil
 }
 
-// listSubscriptions returns the listed subscriptions without duplicates. Each is decoded alone, so
-// that an invalid one is left out alone.
-func (c *Client) listSubscriptions(ctx context.Context) ([]Subscription, error) {
-	items, err := listAll[json.RawMessage](ctx, c, operationListSubscriptions, "subscriptions", subscriptionsAPIVersion)
-	if err != nil {
-		return nil, err
-	}
-	var listed []Subscription
-	seen := map[string]bool{}
-	for _, raw := range items {
-		var item struct {
-			SubscriptionID string `json:"subscriptionId"`
-			DisplayName    string `json:"displayName"`
-			TenantID       string `json:"tenantId"`
-			State          string `json:"state"`
-		}
-		err := decode(raw, &item, maxItems)
-		id := ""
-		if err == nil {
-			id, err = ParseSubscriptionID(item.SubscriptionID)
-		}
-		if err != nil {
-			level.Warn(c.logger).Log("msg", "left out an invalid subscription", "operation", operationListSubscriptions, "reason", ReasonInvalidResponse, "err", err)
-			continue
-		}
-		if !seen[id] {
-			seen[id] = true
-			listed = append(listed, Subscription{
-				ID: id, Name: sanitize(item.DisplayName), TenantID: sanitize(strings.ToLower(item.TenantID)), State: sanitize(item.State),
-			})
-		}
-	}
-	return listed, nil
+func groupError(groups string, err error) error {
+	return fmt.Errorf("list subscriptions of management group %s: %w", groups, err)
 }
 
-// belowGroups returns the subscriptions below the configured management groups, from the API
-// "Management Groups - Get Descendants" (api-version 2020-05-01).
-func (c *Client) belowGroups(ctx context.Context, subscriptions []Subscription) ([]Subscription, error) {
-	type descendant struct {
-		Name string `json:"name"` // the ID of a subscription
-	}
-	below := map[string]bool{}
+// logRefusedGroups logs which management groups cannot be read, once, and that they can again.
+func (c *Client) logRefusedGroups(refused []*Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, group := range c.managementGroups {
-		descendants, err := listAll[descendant](ctx, c, operationListSubscriptions, "providers/Microsoft.Management/managementGroups/"+group+"/descendants", managementGroupsAPIVersion)
-		if err != nil {
-			if e, ok := errors.AsType[*Error](err); ok {
-				e.group = group
-			}
-			return nil, fmt.Errorf("list subscriptions of management group %s: %w", group, err)
+		i := slices.IndexFunc(refused, func(e *Error) bool { return e.group == group })
+		cause := ""
+		if i >= 0 {
+			cause = Cause(refused[i])
 		}
-		for _, d := range descendants {
-			below[strings.ToLower(d.Name)] = true
+		before := c.refusedGroups[group]
+		c.refusedGroups[group] = cause
+		switch {
+		case cause == before:
+		case cause == "":
+			level.Info(c.logger).Log("msg", "management group can be read again", "group", group)
+		default:
+			level.Warn(c.logger).Log("msg", "left out the subscriptions of a management group that cannot be read", "group", group, "reason", refused[i].Reason, "err", refused[i])
 		}
 	}
-	visible := slices.DeleteFunc(subscriptions, func(s Subscription) bool { return !below[s.ID] })
-	if len(visible) == 0 {
-		groups := strings.Join(c.managementGroups, ", ")
-		return nil, fmt.Errorf("list subscriptions of management group %s: %w", groups, &Error{Reason: ReasonForbidden, Err: errNoSubscription, group: c.managementGroups[0]})
-	}
-	return visible, nil
 }

@@ -2,7 +2,6 @@ package azure
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -136,11 +135,7 @@ func (s *tokenSource) finish(key string, options policy.TokenRequestOptions, fet
 	fetch.token = token
 	switch {
 	case err != nil:
-		reason := ReasonAuthentication
-		if errors.Is(err, context.Canceled) {
-			reason = ReasonCanceled
-		}
-		fetch.err = &Error{Reason: reason, Err: summarize(err)}
+		fetch.err = classifyToken(err)
 		if options.Claims != "" && s.ctx.Err() == nil {
 			s.rejected, s.rejectedAt = fetch, time.Now()
 		}
