@@ -2,6 +2,7 @@ package azure
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -26,9 +27,7 @@ func runARMErrors(t *testing.T, header http.Header, cases []armErrorCase) {
 	sim, client := start(t, tenant, Config{Concurrency: 100})
 	for i, id := range ids(tenant) {
 		sim.SetFault(id, simulator.OnScores(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
-			for key, values := range header {
-				w.Header()[key] = values
-			}
+			maps.Copy(w.Header(), header)
 			w.WriteHeader(cases[i].status)
 			_, _ = w.Write([]byte(cases[i].body))
 		}))

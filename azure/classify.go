@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,15 +39,16 @@ func classify(err error) *Error {
 // classifyToken gives a reason to a credential's error.
 func classifyToken(err error) *Error {
 	e := &Error{Reason: ReasonAuthentication, Err: summarize(err)}
-	if errors.Is(err, context.Canceled) {
+	failed, ok := errors.AsType[*azidentity.AuthenticationFailedError](err)
+	switch {
+	case errors.Is(err, context.Canceled):
 		e.Reason = ReasonCanceled
-		return e
-	}
-	e.cause = aadstsCode.FindString(e.Error())
-	if failed, ok := errors.AsType[*azidentity.AuthenticationFailedError](err); ok && failed.RawResponse != nil {
-		e.status = failed.RawResponse.StatusCode
-	} else if e.cause == "" {
-		e.cause = networkCause(e.Err)
+	case errors.Is(e.Err, context.DeadlineExceeded):
+		e.cause = string(ReasonTimeout)
+	case ok && failed.RawResponse != nil:
+		e.status, e.cause = failed.RawResponse.StatusCode, aadstsCode.FindString(e.Error())
+	default:
+		e.cause = cmp.Or(aadstsCode.FindString(e.Error()), networkCause(e.Err))
 	}
 	return e
 }
@@ -65,7 +67,7 @@ var networkCauses = []struct {
 }{
 	{"proxy", regexp.MustCompile(`proxyconnect|Proxy Authentication Required`)},
 	{"dns", regexp.MustCompile(`no such host|server misbehaving|lookup `)},
-	{"tls", regexp.MustCompile(`x509: |tls: |certificate`)},
+	{"tls", regexp.MustCompile(`x509: |tls: |certificate|gave HTTP response to HTTPS client`)},
 	{"connection_refused", regexp.MustCompile(`connection refused`)},
 	{"unreachable", regexp.MustCompile(`no route to host|network is unreachable`)},
 	{"connect_timeout", regexp.MustCompile(`dial tcp.*(timeout|deadline)`)},

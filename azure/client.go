@@ -227,7 +227,7 @@ func (c *Client) Close() {
 func (c *Client) Authenticate(ctx context.Context) error {
 	_, err := c.token.GetToken(ctx, c.tokenOptions)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = &Error{Reason: ReasonAuthentication, Err: context.DeadlineExceeded}
+		err = classifyToken(err)
 	}
 	if err != nil {
 		return fmt.Errorf("get token: %w", err)

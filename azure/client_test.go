@@ -71,15 +71,22 @@ func TestConfig_Validate(t *testing.T) {
 		change func(*Config)
 		want   string // in the error; empty means valid
 	}{
-		"default":                    {func(*Config) {}, ""},
-		"two subscriptions":          {func(c *Config) { c.SubscriptionIDs = []string{id, other} }, ""},
-		"management groups":          {func(c *Config) { c.ManagementGroups = []string{"a", "b"} }, ""},
-		"no concurrency":             {func(c *Config) { c.Concurrency = 0 }, "--azure.concurrency must be from 1 to 1000"},
-		"too much concurrency":       {func(c *Config) { c.Concurrency = 1001 }, "--azure.concurrency must be from 1 to 1000"},
-		"subscription by name":       {func(c *Config) { c.SubscriptionIDs = []string{"production"} }, `--azure.subscription-id: "production" is no subscription ID`},
-		"subscription twice":         {func(c *Config) { c.SubscriptionIDs = []string{id, strings.ToUpper(id)} }, "is given twice"},
-		"management group by name":   {func(c *Config) { c.ManagementGroups = []string{"My group"} }, `--azure.management-group: "My group" is no management group ID`},
-		"subscription and group":     {func(c *Config) { c.SubscriptionIDs, c.ManagementGroups = []string{id}, []string{"a"} }, "exclude each other"},
+		"default":                  {func(*Config) {}, ""},
+		"two subscriptions":        {func(c *Config) { c.SubscriptionIDs = []string{id, other} }, ""},
+		"management groups":        {func(c *Config) { c.ManagementGroups = []string{"a", "b"} }, ""},
+		"no concurrency":           {func(c *Config) { c.Concurrency = 0 }, "--azure.concurrency must be from 1 to 1000"},
+		"too much concurrency":     {func(c *Config) { c.Concurrency = 1001 }, "--azure.concurrency must be from 1 to 1000"},
+		"subscription by name":     {func(c *Config) { c.SubscriptionIDs = []string{"production"} }, `--azure.subscription-id: "production" is no subscription ID`},
+		"subscription twice":       {func(c *Config) { c.SubscriptionIDs = []string{id, strings.ToUpper(id)} }, "is given twice"},
+		"management group by name": {func(c *Config) { c.ManagementGroups = []string{"My group"} }, `--azure.management-group: "My group" is no management group ID`},
+		"subscription and group":   {func(c *Config) { c.SubscriptionIDs, c.ManagementGroups = []string{id}, []string{"a"} }, "exclude each other"},
+		"excluded":                 {func(c *Config) { c.ExcludeSubscriptionIDs = []string{id, other} }, ""},
+		"excluded from a group":    {func(c *Config) { c.ExcludeSubscriptionIDs, c.ManagementGroups = []string{id}, []string{"a"} }, ""},
+		"excluded by name":         {func(c *Config) { c.ExcludeSubscriptionIDs = []string{"production"} }, `--azure.exclude-subscription-id: "production" is no subscription ID`},
+		"excluded twice":           {func(c *Config) { c.ExcludeSubscriptionIDs = []string{id, strings.ToUpper(id)} }, "--azure.exclude-subscription-id: " + strings.ToUpper(id) + " is given twice"},
+		"excluded and included": {func(c *Config) {
+			c.SubscriptionIDs, c.ExcludeSubscriptionIDs = []string{strings.ToUpper(id)}, []string{id}
+		}, "--azure.exclude-subscription-id: " + id + " contradicts --azure.subscription-id"},
 		"one subscription, no group": {func(c *Config) { c.SubscriptionIDs, c.ManagementGroups = []string{id}, []string{} }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
@@ -89,6 +93,136 @@ func TestErrors_DialTimeout(t *testing.T) {
 		e := classify(&url.Error{Op: "Get", URL: "https://x", Err: &net.OpError{Op: "dial", Net: "tcp", Err: cause}})
 		if e.Reason != ReasonNetwork || !strings.HasPrefix(e.Error(), "dial tcp") {
 			t.Errorf("%s: %s", e.Reason, e)
+		}
+	}
+}
+
+// The cause tells apart failures of one reason. The addresses lead nowhere.
+func TestErrors_Cause(t *testing.T) {
+	t.Parallel()
+	sim, err := simulator.Start(simulator.Generate(1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sim.Close)
+	broken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { broken.Close() })
+	go func() {
+		for {
+			connection, err := broken.Accept()
+			if err != nil {
+				return
+			}
+			connection.Close()
+		}
+	}()
+	for name, test := range map[string]struct {
+		endpoint string
+		want     string
+	}{
+		"no such name":       {"https://azure.invalid", "dns"},
+		"nothing listens":    {"https://127.0.0.1:1", "connection_refused"},
+		"unknown authority":  {sim.URL(), "tls"},
+		"closed at once":     {"https://" + broken.Addr().String(), "connection_lost"},
+		"plain HTTP answers": {strings.Replace(plainServer(t), "http:", "https:", 1), "tls"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud, err := ParseCloud(CloudCustom, test.endpoint, test.endpoint, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			client, err := New(Config{Cloud: cloud, PrivateCloud: true, Credential: func(azcore.ClientOptions) (azcore.TokenCredential, error) {
+				return &credential{validity: time.Hour}, nil
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			_, err = client.Subscriptions(within(t, 3*time.Second))
+			if ReasonOf(err) != ReasonNetwork || Cause(err) != test.want {
+				t.Errorf("ARM: reason %s, cause %s, want %s: %v", ReasonOf(err), Cause(err), test.want, err)
+			}
+			// MSAL passes on the text of the error alone.
+			client, err = New(Config{Cloud: cloud, PrivateCloud: true, Credential: func(o azcore.ClientOptions) (azcore.TokenCredential, error) {
+				return azidentity.NewClientSecretCredential(simulator.TenantID, simulator.ClientID, simulator.ClientSecret, &azidentity.ClientSecretCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: true})
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			err = client.Authenticate(within(t, 20*time.Second))
+			if ReasonOf(err) != ReasonAuthentication || Cause(err) != test.want {
+				t.Errorf("token: reason %s, cause %s, want %s: %v", ReasonOf(err), Cause(err), test.want, err)
+			}
+		})
+	}
+}
+
+func plainServer(t *testing.T) string {
+	server := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func TestErrors_CauseOfResponse(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		token, scores simulator.Fault
+		want          string
+	}{
+		"secret expired":    {simulator.ExpiredSecret(), nil, "AADSTS7000222"},
+		"secret wrong":      {simulator.LoginError(401, "invalid_client", 7000215, "…"), nil, "AADSTS7000215"},
+		"Entra ID fails":    {simulator.ServerError(503), nil, "http_503"},
+		"token hangs":       {simulator.Hang(), nil, "timeout"},
+		"ARM fails":         {nil, simulator.Body(503, "text/html", "<html>"), "http_503"},
+		"ARM fails by code": {nil, simulator.ServerError(503), "ServiceUnavailable"},
+		"ARM hangs":         {nil, simulator.Hang(), "timeout"},
+		"forbidden":         {nil, simulator.Forbidden(), "AuthorizationFailed"},
+		"proxy":             {nil, simulator.Body(407, "text/html", "<html>"), "foreign"},
+		"portal":            {nil, simulator.Garbage(), "foreign"},
+		"not JSON":          {nil, simulator.Body(200, "text/plain", "x"), "not_json"},
+		"not a list":        {nil, simulator.Body(200, "application/json", "{}"), "not_a_list"},
+		"too large":         {nil, simulator.Huge(1<<30, true), "too_large"},
+		"negative number":   {nil, simulator.Number("max", "-1"), "invalid_response"},
+		"cut short":         {nil, simulator.Truncated(), "connection_lost"},
+		"no failure":        {nil, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tenant := simulator.Generate(1, 1)
+			sim, client := start(t, tenant, Config{})
+			sim.SetTokenFault(test.token)
+			sim.SetFault(ids(tenant)[0], test.scores)
+			ctx := within(t, 3*time.Second)
+			err := client.Authenticate(ctx)
+			if test.token == nil {
+				err = client.SecureScores(ctx, ids(tenant))[0].Err
+			}
+			if Cause(err) != test.want {
+				t.Errorf("cause %q, want %q: %v", Cause(err), test.want, err)
+			}
+		})
+	}
+}
+
+// Failures that need more than a loopback interface.
+func TestErrors_NetworkCause(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"proxyconnect tcp: dial tcp 10.0.0.1:3128: connect: connection refused": "proxy",
+		"Proxy Authentication Required":                                         "proxy",
+		"dial tcp: lookup login.microsoftonline.com: i/o timeout":               "dns",
+		"dial tcp 10.0.0.1:443: i/o timeout":                                    "connect_timeout",
+		"dial tcp 10.0.0.1:443: connect: no route to host":                      "unreachable",
+		"read tcp 10.0.0.1:443: read: connection reset by peer":                 "connection_lost",
+		"something new": "",
+	} {
+		if got := networkCause(errors.New(text)); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package azure
 
 import (
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -72,6 +73,88 @@ func TestList_ItemsOfAllPagesAreBounded(t *testing.T) {
 	result := client.SecureScores(within(t, time.Minute), ids(tenant))[0]
 	if ReasonOf(result.Err) != ReasonInvalidResponse || !strings.Contains(result.Err.Error(), "more than 20000 items") || pages.Load() != 3 {
 		t.Errorf("%v after %d pages", result.Err, pages.Load())
+	}
+}
+
+// Azure sends subscriptions in pages of 50, however many there are.
+func TestList_ManySubscriptions(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ subscriptions, pageSize int }{{5050, 50}, {20_000, 50}, {20_000, 0}, {200, 1}} {
+		t.Run(fmt.Sprint(test), func(t *testing.T) {
+			t.Parallel()
+			tenant := simulator.Generate(test.subscriptions, 0)
+			tenant.PageSize = test.pageSize
+			_, client := start(t, tenant, Config{})
+			if got, err := client.Subscriptions(within(t, 2*time.Minute)); err != nil || len(got) != test.subscriptions {
+				t.Errorf("%d subscriptions, %v", len(got), err)
+			}
+		})
+	}
+}
+
+func TestList_EmptyPages(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		empty int // pages before the last one
+		want  Reason
+	}{"as many as allowed": {maxEmptyPages, ""}, "one more": {maxEmptyPages + 1, ReasonInvalidResponse}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tenant := simulator.Generate(1, 1)
+			sim, client := start(t, tenant, Config{})
+			var pages atomic.Int64
+			sim.SetListFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				if n := int(pages.Add(1)); n <= test.empty {
+					fmt.Fprintf(w, `{"value":[],"nextLink":"https://%s/subscriptions?api-version=2022-12-01&page=%d"}`, r.Host, n)
+					return
+				}
+				next.ServeHTTP(w, r)
+			})
+			if _, err := client.Subscriptions(within(t, time.Minute)); ReasonOf(err) != test.want {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestList_RelativeNextLink(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(6, 5)
+	tenant.PageSize = 2
+	for name, relative := range map[string]func(*url.URL) string{
+		"path":                   func(u *url.URL) string { return u.RequestURI() },
+		"path without its slash": func(u *url.URL) string { return u.RequestURI()[1:] },
+		"query":                  func(u *url.URL) string { return "?" + u.RawQuery },
+		"without scheme":         func(u *url.URL) string { return "//" + u.Host + u.RequestURI() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim, client := start(t, tenant, Config{})
+			fault := simulator.Rewrite(func(_ *http.Request, body []byte) []byte {
+				var page map[string]any
+				if err := json.Unmarshal(body, &page); err != nil {
+					t.Error(err)
+				}
+				if link, ok := page["nextLink"].(string); ok {
+					u, err := url.Parse(link)
+					if err != nil {
+						t.Error(err)
+					}
+					page["nextLink"] = relative(u)
+				}
+				body, _ = json.Marshal(page)
+				return body
+			})
+			sim.SetListFault(fault)
+			sim.SetFault(ids(tenant)[0], fault)
+			ctx := within(t, 20*time.Second)
+			if got, err := client.Subscriptions(ctx); err != nil || len(got) != 6 {
+				t.Errorf("%d subscriptions, %v", len(got), err)
+			}
+			if result := client.SecureScores(ctx, ids(tenant)[:1])[0]; result.Err != nil || len(result.Controls) != 5 {
+				t.Errorf("%d controls, %v", len(result.Controls), result.Err)
+			}
+		})
 	}
 }
 

@@ -44,14 +44,13 @@ type ResourceGraph struct {
 	*Client
 	quota    *graphQuota
 	pageSize int
+	form     formChoice
 	// plainSlot serialises the plain query, which needs many requests per batch: concurrent batches
 	// would all be late.
 	plainSlot *semaphore.Weighted
 
 	mu          sync.Mutex
 	armFallback map[string]Result // ARM's results for subscriptions without rows, by ID
-	form        queryForm
-	formAt      time.Time // when it was chosen, or a better one last tried
 }
 
 // NewResourceGraph creates a source of scores that shares everything else with the client.

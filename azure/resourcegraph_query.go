@@ -5,9 +5,11 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 )
 
@@ -53,21 +55,25 @@ func (f queryForm) String() string {
 
 // query returns the rows of the subscriptions, in the best form that Azure accepts.
 func (g *ResourceGraph) query(ctx context.Context, ids []string) (graphAnswer, error) {
+	first := g.form.best(g.now())
 	var startedAt time.Time
-	var refusal error
-	for form := g.bestForm(); ; form++ {
+	for form := first; ; form++ {
 		answer, err := g.queryAs(ctx, form, ids)
 		if startedAt.IsZero() {
 			startedAt = answer.startedAt
 		}
 		answer.startedAt = startedAt
-		if err == nil {
-			g.settleOn(form, refusal)
-		}
-		if err == nil || form == formPlain || !formRefused(err) {
+		switch {
+		case err == nil:
+			g.form.accepted(form, g.logger)
+			return answer, nil
+		case !formRefused(err):
+			return answer, err
+		case form == formPlain:
+			g.form.allRefused(first)
 			return answer, err
 		}
-		refusal = err
+		g.form.refused(form, err, g.now())
 	}
 }
 
@@ -77,32 +83,55 @@ func formRefused(err error) bool {
 	return ok && e.status == http.StatusBadRequest && e.Reason == ReasonInvalidResponse && !resultTooLarge(err) && !unreadable(err)
 }
 
-// bestForm returns the form to use: the one that Azure accepted, or the best one if it is due again.
-// Then one query tries it, and the others go on as before.
-func (g *ResourceGraph) bestForm() queryForm {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.form == formPlain && g.now().Sub(g.formAt) >= retryFormAfter {
-		g.formAt = g.now()
-		return formBagPack
-	}
-	return g.form
+// formChoice is the form in use. A refused form is skipped at once, so that concurrent batches do not
+// spend the quota on it, but logged only once another form is accepted.
+type formChoice struct {
+	mu      sync.Mutex
+	form    queryForm
+	since   time.Time // when it was chosen, or a better one last tried
+	refusal error     // of the form before it
+	logged  queryForm
 }
 
-// settleOn remembers a form that Azure accepted: a better one than before, or a worse one after
-// refusing the better ones.
-func (g *ResourceGraph) settleOn(form queryForm, refusal error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if form == g.form || form > g.form && refusal == nil {
-		return
+// best returns the form to use. Once an hour one query tries the best one instead of the plain one.
+func (c *formChoice) best(now time.Time) queryForm {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.form == formPlain && now.Sub(c.since) >= retryFormAfter {
+		c.since = now
+		return formBagPack
 	}
-	g.form, g.formAt = form, g.now()
-	if refusal == nil {
-		level.Info(g.logger).Log("msg", "Resource Graph accepts a better form of the query again", "operation", operationQueryResourceGraph, "form", form)
-		return
+	return c.form
+}
+
+func (c *formChoice) refused(form queryForm, err error, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if form >= c.form {
+		c.form, c.since, c.refusal = form+1, now, err
 	}
-	level.Warn(g.logger).Log("msg", "Resource Graph refuses the best form of the query; using another one from now on", "operation", operationQueryResourceGraph, "form", form, "err", refusal)
+}
+
+// allRefused forgets the refusals: the form is not the reason for them.
+func (c *formChoice) allRefused(first queryForm) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.form = first
+}
+
+func (c *formChoice) accepted(form queryForm, logger log.Logger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.form = min(c.form, form)
+	switch {
+	case form != c.form || form == c.logged: // a slower query, or nothing new
+		return
+	case form < c.logged:
+		level.Info(logger).Log("msg", "Resource Graph accepts a better form of the query again", "operation", operationQueryResourceGraph, "form", form)
+	default:
+		level.Warn(logger).Log("msg", "Resource Graph refuses the best form of the query; using another one from now on", "operation", operationQueryResourceGraph, "form", form, "err", c.refusal)
+	}
+	c.logged = form
 }
 
 func (g *ResourceGraph) queryAs(ctx context.Context, form queryForm, ids []string) (graphAnswer, error) {

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,73 @@ func TestSecureScores_Values(t *testing.T) {
 	}
 	if requests[simulator.RouteToken] != 1 {
 		t.Errorf("%d token requests, want 1", requests[simulator.RouteToken])
+	}
+}
+
+// When both lists fail, the reason is the one that comes first in Reasons, whichever fails first.
+func TestSecureScores_BothListsFail(t *testing.T) {
+	t.Parallel()
+	slow := func(f simulator.Fault) simulator.Fault {
+		return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			time.Sleep(100 * time.Millisecond)
+			f(w, r, next)
+		}
+	}
+	for name, test := range map[string]struct {
+		scores, controls simulator.Fault
+		want             Reason
+	}{
+		"controls fail later":      {simulator.Garbage(), slow(simulator.Forbidden()), ReasonForbidden},
+		"scores fail later":        {slow(simulator.Forbidden()), simulator.Garbage(), ReasonForbidden},
+		"controls hang":            {simulator.SubscriptionNotFound(), simulator.Hang(), ReasonNotFound},
+		"scores hang":              {simulator.Hang(), simulator.SubscriptionNotFound(), ReasonNotFound},
+		"scores hang, no sense":    {simulator.Hang(), simulator.Garbage(), ReasonTimeout},
+		"throttled, not connected": {simulator.Throttle(-1, time.Minute), simulator.Truncated(), ReasonThrottled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tenant := simulator.Generate(1, 1)
+			sim, client := start(t, tenant, Config{})
+			if err := client.Authenticate(within(t, 20*time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			sim.SetFault(ids(tenant)[0], func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				fault := test.scores
+				if strings.HasSuffix(r.URL.Path, "/securescorecontrols") {
+					fault = test.controls
+				}
+				fault(w, r, next)
+			})
+			if result := client.SecureScores(within(t, time.Second), ids(tenant))[0]; ReasonOf(result.Err) != test.want {
+				t.Errorf("got %v, want %s", result.Err, test.want)
+			}
+		})
+	}
+}
+
+func TestSecureScores_ItemOfAnotherSubscription(t *testing.T) {
+	t.Parallel()
+	const other = "99999999-0000-4000-8000-000000000000"
+	for name, on := range map[string]func(simulator.Fault) simulator.Fault{"scores": simulator.OnScores, "controls": simulator.OnControls} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tenant := simulator.Generate(1, 1)
+			sim, client := start(t, tenant, Config{})
+			sim.SetFault(ids(tenant)[0], on(simulator.Replace(`/subscriptions/[^/]+`, "/subscriptions/"+other)))
+			ctx := within(t, 20*time.Second)
+			result := client.SecureScores(ctx, ids(tenant))[0]
+			if ReasonOf(result.Err) != ReasonInvalidResponse || !strings.Contains(result.Err.Error(), "belongs to subscription "+other) {
+				t.Errorf("got %v", result.Err)
+			}
+			list := map[string]List{"scores": SecureScores, "controls": SecureScoreControls}[name]
+			if exported := client.Export(ctx, list, ids(tenant), func() {})[0]; ReasonOf(exported.Err) != ReasonInvalidResponse {
+				t.Errorf("export: %v", exported.Err)
+			}
+			sim.SetFault(ids(tenant)[0], on(simulator.Replace(`/subscriptions/[^/]+`, "/SUBSCRIPTIONS/"+strings.ToUpper(ids(tenant)[0]))))
+			if result := client.SecureScores(ctx, ids(tenant))[0]; result.Err != nil {
+				t.Errorf("in upper case: %v", result.Err)
+			}
+		})
 	}
 }
 

@@ -128,9 +128,9 @@ func (c *Client) logRefusedGroups(refused []*Error) {
 		}
 		before := c.refusedGroups[group]
 		c.refusedGroups[group] = cause
-		switch {
-		case cause == before:
-		case cause == "":
+		switch cause {
+		case before:
+		case "":
 			level.Info(c.logger).Log("msg", "management group can be read again", "group", group)
 		default:
 			level.Warn(c.logger).Log("msg", "left out the subscriptions of a management group that cannot be read", "group", group, "reason", refused[i].Reason, "err", refused[i])

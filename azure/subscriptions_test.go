@@ -1,9 +1,14 @@
 package azure
 
 import (
+	"bytes"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-kit/log"
 
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
@@ -72,6 +77,125 @@ func TestSubscriptions_ManagementGroups(t *testing.T) {
 	report := client.Check(within(t, 20*time.Second), func(int) {}, func() {})
 	if f := report.SubscriptionList; f.OK || !strings.Contains(f.Detail, "managementGroups/descendants/read is missing") || !strings.Contains(f.Fix, "--scope /providers/Microsoft.Management/managementGroups/Corp") {
 		t.Errorf("check says %+v", f)
+	}
+}
+
+func TestSubscriptions_Excluded(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(4, 1)
+	all := ids(tenant)
+	tenant.ManagementGroups = map[string][]string{"corp": {all[0], all[1]}}
+	for name, test := range map[string]struct {
+		cfg  Config
+		want []string
+	}{
+		"of all":          {Config{ExcludeSubscriptionIDs: []string{all[1], strings.ToUpper(all[3])}}, []string{all[0], all[2]}},
+		"of a group":      {Config{ExcludeSubscriptionIDs: all[1:2], ManagementGroups: []string{"corp"}}, all[:1]},
+		"of configured":   {Config{ExcludeSubscriptionIDs: all[1:2], SubscriptionIDs: all[:2]}, all[:1]},
+		"unknown":         {Config{ExcludeSubscriptionIDs: []string{"99999999-0000-4000-8000-000000000000"}}, all},
+		"nothing is left": {Config{ExcludeSubscriptionIDs: all}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, client := start(t, tenant, test.cfg)
+			subscriptions, err := client.Subscriptions(within(t, 20*time.Second))
+			var got []string
+			for _, s := range subscriptions {
+				got = append(got, s.ID)
+			}
+			if err != nil || !slices.Equal(got, test.want) {
+				t.Errorf("got %v, %v, want %v", got, err, test.want)
+			}
+			for _, s := range client.Configured() {
+				if !slices.Contains(test.want, s.ID) {
+					t.Errorf("%s is configured", s.ID)
+				}
+			}
+		})
+	}
+}
+
+// If some of the management groups cannot be read, the others can: the log says so once, and check
+// fails.
+func TestSubscriptions_RefusedManagementGroup(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(3, 1)
+	all := ids(tenant)
+	tenant.ManagementGroups = map[string][]string{"corp": {all[0]}, "other": {all[2]}}
+	var logged bytes.Buffer
+	sim, client := start(t, tenant, Config{ManagementGroups: []string{"corp", "other", "My-Typo"}, Logger: log.NewLogfmtLogger(&logged)})
+	refuse := func(groups ...string) {
+		logged.Reset()
+		sim.SetGroupFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if slices.ContainsFunc(groups, func(group string) bool {
+				return strings.Contains(strings.ToLower(r.URL.Path), "/"+strings.ToLower(group)+"/")
+			}) {
+				next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { simulator.Forbidden()(w, r, nil) })
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	list := func(want ...string) {
+		t.Helper()
+		subscriptions, err := client.Subscriptions(within(t, 20*time.Second))
+		var got []string
+		for _, s := range subscriptions {
+			got = append(got, s.ID)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %v, %v, want %v", got, err, want)
+		}
+	}
+	logs := func(texts ...string) {
+		t.Helper()
+		lines := strings.Split(strings.TrimSpace(logged.String()), "\n")
+		if len(texts) == 0 && logged.Len() == 0 {
+			return
+		}
+		if len(lines) != len(texts) {
+			t.Fatalf("logged %q, want %q", lines, texts)
+		}
+		for i, text := range texts {
+			if !strings.Contains(lines[i], text) {
+				t.Errorf("logged %q, want %q", lines[i], text)
+			}
+		}
+	}
+
+	refuse("My-Typo")
+	list(all[0], all[2])
+	logs("group=My-Typo reason=forbidden")
+	refuse("My-Typo")
+	list(all[0], all[2])
+	logs()
+
+	report := client.Check(within(t, 20*time.Second), func(int) {}, func() {})
+	f := report.SubscriptionList
+	if report.OK || f.OK || f.Reason != ReasonForbidden || len(report.Subscriptions) != 2 || !report.Subscriptions[0].OK() {
+		t.Errorf("check: %+v", report)
+	}
+	if !strings.HasPrefix(f.Detail, "2 to read; management group My-Typo: Microsoft.Management/managementGroups/descendants/read is missing: HTTP 403") ||
+		!strings.Contains(f.Fix, "check that --azure.management-group is the ID of the group and not its display name") ||
+		!strings.Contains(f.Fix, "--scope /providers/Microsoft.Management/managementGroups/My-Typo") {
+		t.Errorf("check: %+v", f)
+	}
+	logs()
+
+	refuse("My-Typo", "corp")
+	list(all[2])
+	logs("group=corp reason=forbidden")
+	refuse() // Azure answers 403 for the third one, which does not exist
+	list(all[0], all[2])
+	logs("can be read again\" group=corp")
+
+	refuse("corp", "other", "My-Typo")
+	if _, err := client.Subscriptions(within(t, 20*time.Second)); ReasonOf(err) != ReasonForbidden || !strings.Contains(err.Error(), "management group corp: HTTP 403") {
+		t.Errorf("all refused: %v", err)
+	}
+	// A failure that may pass is one of the whole list: it must not look like fewer subscriptions.
+	sim.SetGroupFault(simulator.ServerError(503))
+	if _, err := client.Subscriptions(within(t, 20*time.Second)); ReasonOf(err) != ReasonServerError {
+		t.Errorf("unavailable: %v", err)
 	}
 }
 
