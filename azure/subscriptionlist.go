@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -148,15 +147,16 @@ func (l *listing) read(ctx context.Context) (listed, error) {
 // Descendants" (api-version 2020-05-01). It is no failure if the identity cannot read them.
 func (l *listing) readGroup(ctx context.Context, list *partialList, group string) error {
 	err := l.readList(ctx, list, descendant)
-	e, ok := errors.AsType[*Error](err)
-	if ok {
-		e.group = group
-	}
-	if ok && list.pages == 0 && slices.Contains([]Reason{ReasonForbidden, ReasonNotFound, ReasonNotRegistered}, e.Reason) {
-		list.refused, list.next = e, ""
+	if err == nil {
 		return nil
 	}
-	return err
+	e := *classify(err) // a copy, because concurrent requests share the error of a token
+	e.group = group
+	if list.pages == 0 && slices.Contains([]Reason{ReasonForbidden, ReasonNotFound, ReasonNotRegistered}, e.Reason) {
+		list.refused, list.next = &e, ""
+		return nil
+	}
+	return &e
 }
 
 // readList reads the remaining pages of a list. Each item is decoded alone, so that an invalid one is

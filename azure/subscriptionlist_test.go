@@ -140,6 +140,40 @@ func TestSubscriptionList_StartsOver(t *testing.T) {
 	}
 }
 
+// A management group that is refused in the middle is a failure of the list, not a group without access.
+func TestSubscriptionList_GroupRefusedInTheMiddle(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(6, 1)
+	all := ids(tenant)
+	tenant.ManagementGroups = map[string][]string{"a": all[:2], "b": all[2:]}
+	tenant.PageSize = 2
+	sim, client := start(t, tenant, Config{ManagementGroups: []string{"a", "b"}})
+	sim.SetGroupFault(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if strings.Contains(r.URL.RawQuery, "skiptoken") {
+			next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { simulator.Forbidden()(w, r, nil) })
+		}
+		next.ServeHTTP(w, r)
+	})
+	if got, err := client.Subscriptions(within(t, 20*time.Second)); ReasonOf(err) != ReasonForbidden || !strings.Contains(err.Error(), "management group b") {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestSubscriptionList_KeepsTheLongerOne(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	var kept resumableListing
+	for _, pages := range []int{0, 2, 5, 3} {
+		kept.keep(&listing{pages: pages, readAt: now})
+	}
+	if l := kept.take(now); l == nil || l.pages != 5 {
+		t.Errorf("kept %+v, want the one of 5 pages", l)
+	}
+	if l := kept.take(now); l != nil {
+		t.Errorf("two calls share %+v", l)
+	}
+}
+
 // Concurrent calls share nothing that is unfinished.
 func TestSubscriptionList_ConcurrentCalls(t *testing.T) {
 	t.Parallel()
