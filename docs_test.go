@@ -24,13 +24,6 @@ import (
 // those that the built binary shows, and links, queries and YAML are well-formed. Shell commands are
 // not run: most of them need Azure, Docker or a cluster.
 
-// planned are the flags and metrics that the documentation describes ahead of the program.
-var planned = []string{
-	"azure.exclude-subscription-id",
-	"azure_secure_score_cache_ttl_seconds",
-	"azure_secure_score_collection_panics_total",
-}
-
 func TestDocs_MatchProgram(t *testing.T) {
 	t.Parallel()
 	p := buildProgram(t)
@@ -92,13 +85,13 @@ func TestDocs_MatchProgram(t *testing.T) {
 		metricName := regexp.MustCompile(`(?:^|[^:_a-z])(azure_secure_score_[a-z_]*[a-z])\b`)
 		for path, text := range documents(t) {
 			for _, match := range flagName.FindAllStringSubmatch(text, -1) {
-				if _, ok := p.flags[match[1]]; !ok && !slices.Contains(planned, match[1]) {
+				if _, ok := p.flags[match[1]]; !ok {
 					t.Errorf("%s: there is no flag --%s", path, match[1])
 				}
 			}
 			for _, match := range metricName.FindAllStringSubmatch(text, -1) {
 				name := histogramSuffix.ReplaceAllString(match[1], "")
-				if _, ok := p.metrics[name]; !ok && !slices.Contains(planned, name) {
+				if _, ok := p.metrics[name]; !ok {
 					t.Errorf("%s: there is no metric %s", path, match[1])
 				}
 			}
@@ -263,7 +256,7 @@ func compare[V comparable](t *testing.T, document string, documented, actual map
 		}
 	}
 	for name := range documented {
-		if _, ok := actual[name]; !ok && !slices.Contains(planned, name) {
+		if _, ok := actual[name]; !ok {
 			t.Errorf("%s has %s, the program does not", document, name)
 		}
 	}

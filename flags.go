@@ -69,8 +69,10 @@ func parseFlags(args []string) (*config, error) {
 			return nil, err
 		}
 	}
-	for i, id := range c.azure.SubscriptionIDs {
-		c.azure.SubscriptionIDs[i] = strings.ToLower(id)
+	for _, ids := range [][]string{c.azure.SubscriptionIDs, c.azure.ExcludeSubscriptionIDs} {
+		for i, id := range ids {
+			ids[i] = strings.ToLower(id)
+		}
 	}
 	return &c, nil
 }
@@ -91,6 +93,8 @@ func newApp(c *config) *kingpin.Application {
 
 	app.Flag("azure.subscription-id", "Subscription to read, a UUID. Repeatable. Default: every subscription that the identity sees.").
 		PlaceHolder("UUID").StringsVar(&c.azure.SubscriptionIDs)
+	app.Flag("azure.exclude-subscription-id", "Subscription to leave out, a UUID. Repeatable.").
+		PlaceHolder("UUID").StringsVar(&c.azure.ExcludeSubscriptionIDs)
 	app.Flag("azure.management-group", "ID of a management group: read only the subscriptions below it. Repeatable.").
 		PlaceHolder("ID").StringsVar(&c.azure.ManagementGroups)
 	app.Flag("azure.source", "Source of the scores: "+sourceARM+" (two requests per subscription) or "+sourceResourceGraph+" (one query per 1,000 subscriptions; includes connectors to other clouds).").

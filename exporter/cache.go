@@ -35,9 +35,8 @@ type cache struct {
 // collection is a running collection. It belongs to the cache and not to the scrape that
 // started it: a client that disconnects does not end it for the others.
 type collection struct {
-	startedAt time.Time
-	deadline  time.Time
-	done      chan struct{} // closed when the snapshot is published
+	deadline time.Time
+	done     chan struct{} // closed when the snapshot is published
 }
 
 func newCache(c *collector, cfg Config) *cache {
@@ -75,11 +74,10 @@ func (c *cache) get(ctx context.Context) *snapshot {
 		c.wait(ctx, run)
 		latest = c.latest()
 		// An impatient scrape gave the collection less time than this one has: the
-		// subscriptions that it cut off get the rest.
+		// subscriptions that it cut off get the rest. What it read is valid since then.
 		if ctx.Err() != nil || !run.deadline.Before(collectBy) || !latest.cutShort() {
 			return latest
 		}
-		validSince = run.startedAt
 	}
 }
 
@@ -110,7 +108,7 @@ func (c *cache) startOrJoin(deadline, validSince time.Time) *collection {
 	if c.ctx.Err() != nil {
 		return nil
 	}
-	run := &collection{startedAt: c.now(), deadline: deadline, done: make(chan struct{})}
+	run := &collection{deadline: deadline, done: make(chan struct{})}
 	c.running = run
 	c.background.Go(func() { c.run(run, validSince) })
 	return run

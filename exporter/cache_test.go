@@ -88,8 +88,8 @@ func TestCache_ServesStaleAndRefreshes(t *testing.T) {
 	}
 	// One older than the cache allows is not served: the scrape waits.
 	s.advance(4 * time.Hour)
-	if again := s.scrape(t, "10"); value(again, prefix+"scrapes_total") != "3" {
-		t.Errorf("%s collections, want 3", value(again, prefix+"scrapes_total"))
+	if again := s.scrape(t, "10"); value(again, prefix+"scrapes_total") != "3" || count(again, "current") != 2 {
+		t.Errorf("%s collections, want 3, and %d of 2 scores", value(again, prefix+"scrapes_total"), count(again, "current"))
 	}
 }
 

@@ -110,18 +110,18 @@ func (c *collector) countFailure(err error) {
 	}
 }
 
-// logTransition logs that a subscription starts to fail, fails differently, or recovers. One
+// logTransition logs that a subscription starts to fail, fails for another cause, or recovers. One
 // that stays broken is logged once, not at each scrape.
 func (c *collector) logTransition(s *subscription, before subscription) {
 	logger := log.With(c.logger, "subscription_id", s.ID)
-	switch now, before := azure.ReasonOf(s.err), azure.ReasonOf(before.err); {
-	case now == azure.ReasonCanceled: // shutting down
-	case now == "" && before != "":
-		level.Info(logger).Log("msg", "subscription can be read again", "reason", before)
-	case now != before:
-		level.Warn(logger).Log("msg", "cannot read subscription", "reason", now, "err", s.err)
-	case now != "":
-		level.Debug(logger).Log("msg", "cannot read subscription", "reason", now, "err", s.err)
+	switch reason := azure.ReasonOf(s.err); {
+	case reason == azure.ReasonCanceled: // shutting down
+	case reason == "" && before.err != nil:
+		level.Info(logger).Log("msg", "subscription can be read again", "reason", azure.ReasonOf(before.err))
+	case azure.Cause(s.err) != azure.Cause(before.err):
+		level.Warn(logger).Log("msg", "cannot read subscription", "reason", reason, "err", s.err)
+	case reason != "":
+		level.Debug(logger).Log("msg", "cannot read subscription", "reason", reason, "err", s.err)
 	}
 	if s.err == nil && s.lastGood.duplicates > 0 && (before.lastGood == nil || before.lastGood.duplicates != s.lastGood.duplicates) {
 		level.Warn(logger).Log("msg", "dropped duplicate scores or controls", "dropped", s.lastGood.duplicates)

@@ -128,3 +128,16 @@ func TestCollect_DuplicatesAreLoggedOnce(t *testing.T) {
 		t.Errorf("logged %d times:\n%s", got, s.log)
 	}
 }
+
+// Another cause under the same reason is logged: an operator would otherwise fix the wrong thing.
+func TestCollect_ChangedCauseIsLogged(t *testing.T) {
+	tenant := simulator.Generate(1, 1)
+	s := start(t, tenant, DefaultConfig(), azure.Config{})
+	for _, status := range []int{500, 500, 503, 503} {
+		s.SetFault(tenant.Subscriptions[0].ID, simulator.ServerError(status))
+		s.scrape(t, "4")
+	}
+	if n := strings.Count(s.log.String(), `level=warn`); n != 2 || !strings.Contains(s.log.String(), "HTTP 503") {
+		t.Errorf("%d warnings, want one for each cause:\n%s", n, s.log)
+	}
+}

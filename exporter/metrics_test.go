@@ -45,7 +45,7 @@ func TestMetrics_OneSubscriptionFails(t *testing.T) {
 		"garbage":                     simulator.Garbage(),
 		"truncated":                   simulator.Truncated(),
 		"huge body":                   simulator.Huge(1<<30, false),
-		"huge body with length":      simulator.Huge(1<<30, true),
+		"huge body with length":       simulator.Huge(1<<30, true),
 		"gzip bomb":                   simulator.GzipBomb(1 << 30),
 		"null score":                  simulator.NullScore(),
 		"empty score":                 simulator.EmptyScore(),

@@ -23,13 +23,13 @@ type subscriptionList struct {
 	now        func() time.Time
 	refreshing *semaphore.Weighted // held by the caller that asks Azure
 
-	mu           sync.Mutex
-	current      []azure.Subscription // of the last refresh that worked, by ID
-	listedAt     time.Time            // when that was; zero before the first
-	shrunk       bool                 // the last list from Azure lacked most subscriptions and was not used
-	triedAt      time.Time            // when the last refresh ended
-	err          error                // of the last refresh
-	loggedReason azure.Reason         // of the failure that the log reported last; empty after a recovery
+	mu       sync.Mutex
+	current  []azure.Subscription // of the last refresh that worked, by ID
+	listedAt time.Time            // when that was; zero before the first
+	shrunk   bool                 // the last list from Azure lacked most subscriptions and was not used
+	triedAt  time.Time            // when the last refresh ended
+	err      error                // of the last refresh
+	logged   error                // the failure that the log reported last; nil after a recovery
 }
 
 func newSubscriptionList(source Source, cfg Config) *subscriptionList {
@@ -152,23 +152,23 @@ func firstFew(ids []string) string {
 	return strings.Join(ids, ",")
 }
 
-// logTransition logs that there is no token or list, and that they are back: once, not for
-// every caller.
+// logTransition logs that there is no token or list, that the cause changes, and that they are
+// back: once, not for every caller.
 func (l *subscriptionList) logTransition(err error) {
-	now := azure.ReasonOf(err)
-	if now == azure.ReasonCanceled {
+	reason := azure.ReasonOf(err)
+	if reason == azure.ReasonCanceled {
 		return // the caller disconnected
 	}
 	l.mu.Lock()
-	before := l.loggedReason
-	l.loggedReason = now
+	before := l.logged
+	l.logged = err
 	l.mu.Unlock()
 	switch {
-	case now == "" && before != "":
-		level.Info(l.logger).Log("msg", "token and list of subscriptions are available again", "reason", before)
-	case now != before:
-		level.Error(l.logger).Log("msg", "no token or no list of subscriptions", "reason", now, "err", err)
-	case now != "":
-		level.Debug(l.logger).Log("msg", "no token or no list of subscriptions", "reason", now, "err", err)
+	case reason == "" && before != nil:
+		level.Info(l.logger).Log("msg", "token and list of subscriptions are available again", "reason", azure.ReasonOf(before))
+	case azure.Cause(err) != azure.Cause(before):
+		level.Error(l.logger).Log("msg", "no token or no list of subscriptions", "reason", reason, "err", err)
+	case reason != "":
+		level.Debug(l.logger).Log("msg", "no token or no list of subscriptions", "reason", reason, "err", err)
 	}
 }
