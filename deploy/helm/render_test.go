@@ -283,8 +283,14 @@ func first(t *testing.T, pattern, values string) string {
 // render yields the objects that the chart renders and the template of each.
 func render(t *testing.T, args ...string) func(func(source, text string) bool) {
 	t.Helper()
+	return renderAs(t, "test", args...)
+}
+
+// renderAs renders a release of this name.
+func renderAs(t *testing.T, release string, args ...string) func(func(source, text string) bool) {
+	t.Helper()
 	var stderr bytes.Buffer
-	cmd := exec.Command("helm", append([]string{"template", "test", chart, kubeVersion, "--namespace", "monitoring"}, args...)...)
+	cmd := exec.Command("helm", append([]string{"template", release, chart, kubeVersion, "--namespace", "monitoring"}, args...)...)
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
