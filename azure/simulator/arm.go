@@ -13,7 +13,11 @@ import (
 	"time"
 )
 
-const subscriptionsAPIVersion = "2022-12-01"
+// armVersions are the API versions of the routes that ARM answers itself.
+var armVersions = map[string]string{
+	RouteSubscriptions: "2022-12-01",
+	RouteRegistration:  "2021-04-01",
+}
 
 // providers are the resource providers behind the routes that ARM does not answer itself.
 var providers = map[string]struct{ resource, apiVersion string }{
@@ -59,10 +63,10 @@ func (s *Server) accepts(w http.ResponseWriter, r *http.Request, route string) b
 	case version == "":
 		armError(w, http.StatusBadRequest, "MissingApiVersionParameter",
 			"The api-version query parameter (?api-version=) is required for all requests.")
-	case route == RouteSubscriptions && version != subscriptionsAPIVersion:
+	case armVersions[route] != "" && version != armVersions[route]:
 		armError(w, http.StatusBadRequest, "InvalidApiVersionParameter",
 			"The api-version '%s' is invalid. The supported versions are '%s'.",
-			version, subscriptionsAPIVersion)
+			version, armVersions[route])
 	case known && version != provider.apiVersion:
 		armError(w, http.StatusBadRequest, "NoRegisteredProviderFound",
 			"No registered resource provider found for location '' and API version '%s' for type '%s'. "+
@@ -224,6 +228,9 @@ func (s *Server) subscription(w http.ResponseWriter, r *http.Request) (sub Subsc
 		return sub, false
 	case sub.NoAccess:
 		Forbidden()(w, r, nil)
+		return sub, false
+	case sub.Unregistered:
+		NotRegistered()(w, r, nil)
 		return sub, false
 	}
 	return sub.At(s.now()), true

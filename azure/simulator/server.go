@@ -11,6 +11,8 @@
 //   - GET /subscriptions, api-version 2022-12-01;
 //   - GET /subscriptions/{id}/providers/Microsoft.Security/secureScores and secureScoreControls,
 //     api-version 2020-01-01, paged by nextLink;
+//   - GET /subscriptions/{id}/providers/Microsoft.Security, api-version 2021-04-01, the state of
+//     the provider's registration alone;
 //   - GET /providers/Microsoft.Management/managementGroups/{id}/descendants, api-version
 //     2020-05-01;
 //   - POST /providers/Microsoft.ResourceGraph/resources, api-version 2024-04-01, for plain and
@@ -67,6 +69,7 @@ const (
 	RouteSecureScores        = "list_secure_scores"
 	RouteControls            = "list_secure_score_controls"
 	RouteDescendants         = "list_descendants"
+	RouteRegistration        = "get_registration"
 	RouteGraph               = "query_resource_graph"
 	RouteOther               = "other" // a path that the simulator does not know
 )
@@ -241,6 +244,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("/{tenant}/v2.0/.well-known/openid-configuration",
 		s.login(RouteOpenIDConfiguration, s.openIDConfiguration))
 	mux.Handle("/subscriptions", s.arm(RouteSubscriptions, s.listSubscriptions))
+	mux.Handle(security, s.arm(RouteRegistration, s.getRegistration))
 	mux.Handle(security+"/securescores", s.arm(RouteSecureScores, s.listSecureScores))
 	mux.Handle(security+"/securescorecontrols", s.arm(RouteControls, s.listControls))
 	mux.Handle(management+"/descendants", s.arm(RouteDescendants, s.listDescendants))

@@ -14,6 +14,7 @@ func (s *Server) SetSubscription(sub Subscription) {
 	defer s.mu.Unlock()
 	// Copied because requests read them after the lock is released.
 	sub.Tags = maps.Clone(sub.Tags)
+	sub.NoScore = sub.NoScore || sub.Unregistered
 	sub.Controls = slices.Clone(sub.Controls)
 	sub.Connectors = slices.Clone(sub.Connectors)
 	for i, c := range sub.Connectors {

@@ -38,6 +38,9 @@ type Subscription struct {
 	Tags  map[string]string
 	// NoScore removes the secure score, as when Defender's posture management plan is off.
 	NoScore bool
+	// Unregistered removes the secure score too: the subscription has not registered the provider
+	// Microsoft.Security, and its lists answer 409 as [NotRegistered] does.
+	Unregistered bool
 	// NoAccess lists the subscription but forbids its scores: ARM answers 403 AuthorizationFailed and
 	// Resource Graph leaves the rows out. To hide a subscription altogether, leave it out of the
 	// tenant.
