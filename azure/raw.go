@@ -50,7 +50,9 @@ func (c *Client) QueryResourceGraph(ctx context.Context, query string, subscript
 	if len(subscriptionIDs) > 0 {
 		body["subscriptions"] = subscriptionIDs
 	}
-	req, err := runtime.NewRequest(withRetries(ctx, transientStatus), http.MethodPost, c.url(resourceGraphPath, resourceGraphAPIVersion))
+	// Without 429, which a retry within seconds repeats.
+	retries := withRetries(ctx, []int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable})
+	req, err := runtime.NewRequest(retries, http.MethodPost, c.url(resourceGraphPath, resourceGraphAPIVersion))
 	if err == nil {
 		err = runtime.MarshalAsJSON(req, body)
 	}
