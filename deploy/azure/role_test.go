@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -34,5 +36,22 @@ func TestRole(t *testing.T) {
 	}
 	if len(role.NotActions)+len(role.DataActions)+len(role.NotDataActions) != 0 || !role.IsCustom || len(role.AssignableScopes) != 1 {
 		t.Errorf("role.json is %+v", role)
+	}
+}
+
+// The documentation explains each action of the role.
+func TestRole_IsDocumented(t *testing.T) {
+	documented := map[string]bool{}
+	for _, match := range regexp.MustCompile("(?m)^\\| `(Microsoft\\.[A-Za-z/.]+)` \\|").FindAllSubmatch(readFile(t, "../../docs/installation.md"), -1) {
+		documented[string(match[1])] = true
+	}
+	used := map[string]bool{}
+	for _, actions := range azure.Actions {
+		for _, action := range actions {
+			used[action] = true
+		}
+	}
+	if !maps.Equal(documented, used) {
+		t.Errorf("docs/installation.md explains %v, the role has %v", documented, used)
 	}
 }
