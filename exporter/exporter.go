@@ -37,6 +37,11 @@ type Config struct {
 	MaxRequests int
 	// Settings are shown on the status page. They must not be secret.
 	Settings []Setting
+	// Demo marks every page for people, because all data are simulated.
+	Demo bool
+	// Portal is the host of the Azure portal that pages link to, like portal.azure.com. Without one
+	// there are no such links.
+	Portal string
 	// Logger gets what operators need to know.
 	Logger log.Logger
 

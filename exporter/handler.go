@@ -59,6 +59,7 @@ func newHandlers(c *cache, cfg Config) *handlers {
 		fmt.Fprintln(w, "ready")
 	})
 	h.mux.HandleFunc("GET /{$}", h.serveLanding)
+	h.mux.HandleFunc("GET /", h.serveNotFound)
 	return h
 }
 

@@ -199,7 +199,7 @@ func TestMetrics_DisabledSubscription(t *testing.T) {
 	if got := value(lines, prefix+`scrape_failures_total{reason="authentication"}`); got != "1" {
 		t.Errorf("%s authentication failures, want 1", got)
 	}
-	if _, _, body := s.get(t, "/status?state=unscored"); !strings.Contains(body, "Disabled") || strings.Contains(body, "how to fix") {
+	if _, _, body := s.get(t, "/status?state=not-scored"); !strings.Contains(body, "Disabled") || strings.Contains(body, "how to fix") {
 		t.Errorf("the status page shows a failure:\n%s", body)
 	}
 }

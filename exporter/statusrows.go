@@ -2,177 +2,217 @@ package exporter
 
 import (
 	"cmp"
-	"maps"
-	"slices"
+	"math"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
 
-// The states of a subscription on the status page, worst first.
+// rowState is the state of a row on the status page. The worst comes first.
+type rowState int
+
 const (
-	stateFailing  = "failing"  // the last collection could not read it
-	stateStale    = "stale"    // no collection for longer than its values are served
-	stateFine     = "fine"     // read, and scored
-	stateUnscored = "unscored" // Azure does not score it
+	stateFailing   rowState = iota // the last collection could not read it
+	stateStale                     // no collection for longer than its values are served
+	stateRead                      // read, and scored
+	stateNotScored                 // Azure does not score it
 )
 
-var states = []string{stateFailing, stateStale, stateFine, stateUnscored}
+// rowStates are the values of ?state=.
+var rowStates = []string{stateFailing: "failing", stateStale: "stale", stateRead: "read", stateNotScored: "not-scored"}
 
-// statusEntry is what the order of the rows depends on.
+// String returns the value of ?state=.
+func (s rowState) String() string { return rowStates[s] }
+
+// Text is the state in words.
+func (s rowState) Text() string { return strings.ReplaceAll(s.String(), "-", " ") }
+
+// statusEntry is what search, filters and the order need to know of a row: a subscription, or one
+// of its connectors to another cloud. There is one for each row of all pages, so it is small.
 type statusEntry struct {
-	*subscription
-	state string
-	ratio float64 // of the default initiative; above 1 without a score
+	sub   *subscription
+	score *score // in the default initiative if there is one; or nil
+	state rowState
+	name  string
+
+	rank  rowState // The rows are sorted by rank,
+	order float64  // then by order, then by name.
 }
 
-func newStatusEntry(s *snapshot, sub *subscription) statusEntry {
-	entry := statusEntry{subscription: sub, state: stateUnscored, ratio: 2}
-	v := s.cutoffs.values(sub)
-	if v != nil {
-		if i := ownScore(v.scores); i >= 0 {
-			entry.ratio = v.scores[i].ratio
-		}
+// appendEntries adds the rows of a subscription with these values, its own one first.
+func appendEntries(entries []statusEntry, sub *subscription, v *values) []statusEntry {
+	own := ownScore(v)
+	entries = append(entries, statusEntry{sub: sub, score: own, state: stateOf(sub, v, own), name: sub.Name})
+	for _, s := range connectorScores(v) {
+		entries = append(entries, statusEntry{sub: sub, score: s, state: stateOf(sub, v, s), name: s.key.Value().connector})
 	}
+	return entries
+}
+
+// stateOf returns the state of a subscription or connector with this score, or without one.
+func stateOf(sub *subscription, v *values, s *score) rowState {
 	switch {
 	case !sub.Active():
+		return stateNotScored
 	case sub.err != nil:
-		entry.state = stateFailing
+		return stateFailing
 	case sub.lastGood != nil && v == nil:
-		entry.state = stateStale
-	case v != nil && len(v.scores) > 0:
-		entry.state = stateFine
+		return stateStale
+	case s != nil:
+		return stateRead
 	}
-	return entry
+	return stateNotScored
 }
 
-func worstFirst(a, b statusEntry) int {
+// ownScore returns the score of the subscription itself, that of the default initiative if there is
+// one; or nil.
+func ownScore(v *values) *score {
+	if v == nil {
+		return nil
+	}
+	var own *score
+	for i := range v.scores {
+		if s := &v.scores[i]; s.key.Value().connector == "" && isPreferred(s, own) {
+			own = s
+		}
+	}
+	return own
+}
+
+// connectorScores returns one score of each connector, as ownScore does for the subscription.
+func connectorScores(v *values) []*score {
+	if v == nil {
+		return nil
+	}
+	var connected []*score
+	var indexes map[scoreKey]int // made for the few subscriptions with connectors
+	for i := range v.scores {
+		s := &v.scores[i]
+		key := s.key.Value()
+		key.initiative = ""
+		if key.connector == "" {
+			continue
+		}
+		n, ok := indexes[key]
+		switch {
+		case !ok:
+			if indexes == nil {
+				indexes = map[scoreKey]int{}
+			}
+			indexes[key] = len(connected)
+			connected = append(connected, s)
+		case isPreferred(s, connected[n]):
+			connected[n] = s
+		}
+	}
+	return connected
+}
+
+// isPreferred says whether to show a score instead of another one of the same environment and
+// connector.
+func isPreferred(s, other *score) bool {
+	return other == nil || defaultFirst(s.key.Value().initiative, other.key.Value().initiative) < 0
+}
+
+// contains says whether the name or the ID of a row contains a text in lower case. A connector is
+// also found by its subscription.
+func (e *statusEntry) contains(text string) bool {
+	return strings.Contains(e.sub.ID, text) || strings.Contains(strings.ToLower(e.name), text) ||
+		e.isConnector() && strings.Contains(strings.ToLower(e.sub.Name), text)
+}
+
+func (e *statusEntry) isConnector() bool {
+	return e.score != nil && e.score.key.Value().connector != ""
+}
+
+// setOrder prepares the entry for compareEntries. Rows that lack what they are sorted by come last.
+func (e *statusEntry) setOrder(order string, totals totals) {
+	e.order = math.MaxFloat64
+	if order == byState {
+		e.rank = e.state
+	}
+	switch {
+	case order == byName:
+		e.name, e.order = strings.ToLower(e.name), 0
+	case order == byAge:
+		if e.sub.lastGood != nil {
+			e.order = float64(e.sub.lastGood.readAt.UnixMicro())
+		}
+	case e.score == nil:
+	case order == byGain:
+		e.order = -totals.share(e.score, missingPoints(e.score.Points))
+	case order == byUnhealthy:
+		e.order = -e.unhealthy()
+	default:
+		e.order = e.score.ratio
+	}
+}
+
+func compareEntries(a, b statusEntry) int {
 	return cmp.Or(
-		cmp.Compare(slices.Index(states, a.state), slices.Index(states, b.state)),
-		cmp.Compare(a.ratio, b.ratio), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID),
+		cmp.Compare(a.rank, b.rank), cmp.Compare(a.order, b.order), cmp.Compare(a.name, b.name), cmp.Compare(a.sub.ID, b.sub.ID),
 	)
 }
 
-// statusRow is a subscription on the status page.
+// unhealthy counts the unhealthy resources of all controls of the row's score. A resource counts in
+// each of its controls.
+func (e *statusEntry) unhealthy() float64 {
+	var sum float64
+	for i := range e.sub.lastGood.controls {
+		if c := &e.sub.lastGood.controls[i]; c.key.Value().scoreKey == e.score.key.Value() {
+			sum += c.unhealthy
+		}
+	}
+	return sum
+}
+
+// statusRow is a row of the status page.
 type statusRow struct {
 	azure.Subscription
-	State     string
+	Link      string // to its page
+	Portal    string // to the Azure portal, or empty
+	Connector string // its name, or empty in the row of the subscription itself
+	State     rowState
 	Failure   *statusFailure
-	Score     *statusScore // of Azure itself, in the default initiative if there is one; or nil
-	Others    []statusScore
-	Unhealthy float64 // resources of all controls of Score's initiative
+	Score     *statusScore // or nil
+	Unhealthy int64        // resources of all controls of the score
 	ReadAt    time.Time
-	Controls  []statusControl // most gain first
 }
 
 // statusScore is a score on the status page.
 type statusScore struct {
 	Environment, Connector, Initiative string
 	azure.Points
-	Ratio float64
+	Ratio  float64
+	Gain   float64 // the points that are missing
+	OfAll  float64 // how much of the total score they are, as a ratio
+	Anchor string  // of the score on the page of the subscription
 }
 
-// statusControl is a control on the status page.
-type statusControl struct {
-	ID, Name, Environment, Connector, Initiative string
-	azure.Points
-	HasPoints                               bool
-	Gain, Healthy, Unhealthy, NotApplicable float64
-}
-
-func newStatusRow(s *snapshot, sub *subscription) *statusRow {
-	row := &statusRow{Subscription: sub.Subscription, State: newStatusEntry(s, sub).state, Failure: newStatusFailure(sub.err, sub.ID)}
-	if sub.lastGood != nil {
-		row.ReadAt = sub.lastGood.readAt
+func newStatusRow(e *statusEntry, totals totals, portal string) *statusRow {
+	row := &statusRow{
+		Subscription: e.sub.Subscription, State: e.state, Failure: newStatusFailure(e.sub.err, e.sub.ID),
+		Link: "status?subscription=" + e.sub.ID, Portal: portalLink(portal, e.sub.ID),
 	}
-	v := s.cutoffs.values(sub)
-	if v == nil {
-		return row
+	if e.sub.lastGood != nil {
+		row.ReadAt = e.sub.lastGood.readAt
 	}
-	own := ownScore(v.scores)
-	for i, score := range v.scores {
-		key := score.key.Value()
-		shown := statusScore{key.environment, key.connector, key.initiative, score.Points, score.ratio}
-		if i == own {
-			row.Score = &shown
-		} else {
-			row.Others = append(row.Others, shown)
+	if e.score != nil {
+		row.Score, row.Unhealthy = newStatusScore(e.score, totals), int64(e.unhealthy())
+		if row.Connector = row.Score.Connector; row.Connector != "" {
+			row.Link += "#" + row.Score.Anchor
 		}
 	}
-	slices.SortStableFunc(row.Others, func(a, b statusScore) int { return defaultFirst(a.Initiative, b.Initiative) })
-	for _, c := range v.controls {
-		key := c.key.Value()
-		if row.Score != nil && key.initiative == row.Score.Initiative {
-			row.Unhealthy += c.unhealthy
-		}
-		row.Controls = append(row.Controls, statusControl{
-			key.id, key.name, key.environment, key.connector, key.initiative, c.Points, c.hasPoints,
-			c.Max - c.Current, c.healthy, c.unhealthy, c.notApplicable,
-		})
-	}
-	slices.SortStableFunc(row.Controls, func(a, b statusControl) int {
-		return cmp.Or(cmp.Compare(b.Gain, a.Gain), cmp.Compare(b.Unhealthy, a.Unhealthy), cmp.Compare(a.Name, b.Name))
-	})
 	return row
 }
 
-// ownScore returns the index of the score of Azure itself, that of the default initiative if
-// there is one; or -1.
-func ownScore(scores []score) int {
-	best := -1
-	for i, s := range scores {
-		if key := s.key.Value(); key.connector == "" && (best < 0 || defaultFirst(key.initiative, scores[best].key.Value().initiative) < 0) {
-			best = i
-		}
+func newStatusScore(s *score, totals totals) *statusScore {
+	key, gain := s.key.Value(), missingPoints(s.Points)
+	return &statusScore{
+		Environment: key.environment, Connector: key.connector, Initiative: key.initiative,
+		Points: s.Points, Ratio: s.ratio, Gain: gain, OfAll: totals.share(s, gain),
+		Anchor: url.PathEscape(key.environment + "-" + key.connector),
 	}
-	return best
-}
-
-// defaultFirst orders initiatives.
-func defaultFirst(a, b string) int {
-	switch {
-	case a == b:
-		return 0
-	case a == azure.DefaultInitiative:
-		return -1
-	case b == azure.DefaultInitiative:
-		return 1
-	}
-	return cmp.Compare(a, b)
-}
-
-// aggregate is the score of all subscriptions and connectors in one initiative. Scores of
-// several initiatives are never mixed.
-type aggregate struct {
-	Initiative string
-	Scores     int // how many are in it
-
-	weighted, weights float64
-}
-
-// Ratio is the weighted mean of the ratios.
-func (a *aggregate) Ratio() float64 { return a.weighted / a.weights }
-
-// aggregates returns one aggregate for each initiative, the default one first.
-func aggregates(s *snapshot) []*aggregate {
-	byInitiative := map[string]*aggregate{}
-	for _, sub := range s.subscriptions {
-		v := s.cutoffs.values(sub)
-		if v == nil {
-			continue
-		}
-		for _, score := range v.scores {
-			initiative := score.key.Value().initiative
-			a := byInitiative[initiative]
-			if a == nil {
-				a = &aggregate{Initiative: initiative}
-				byInitiative[initiative] = a
-			}
-			weight := cmp.Or(score.weight, 1) // as Azure counts it
-			a.weighted += weight * score.ratio
-			a.weights += weight
-			a.Scores++
-		}
-	}
-	return slices.SortedFunc(maps.Values(byInitiative), func(a, b *aggregate) int { return defaultFirst(a.Initiative, b.Initiative) })
 }

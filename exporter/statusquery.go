@@ -1,0 +1,94 @@
+package exporter
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxSearch is the longest text to search for, in bytes. Names and IDs are shorter.
+const maxSearch = 100
+
+// The orders of the rows.
+const (
+	byState     = "" // the worst state first, then the lowest score
+	byScore     = "score"
+	byGain      = "gain"
+	byUnhealthy = "unhealthy"
+	byName      = "name"
+	byAge       = "age"
+)
+
+var statusOrders = []string{byState, byScore, byGain, byUnhealthy, byName, byAge}
+
+// statusQuery is the query of /status. Its fields are the parameters of the address.
+type statusQuery struct {
+	subscription string // an ID: show this one alone
+	state        string // show rows in this state; empty for all
+	search       string // show rows whose name or ID contains it
+	order        string
+	page         int // from 1
+}
+
+func parseStatusQuery(values url.Values) (statusQuery, error) {
+	q := statusQuery{
+		subscription: strings.ToLower(values.Get("subscription")),
+		state:        values.Get("state"),
+		search:       strings.TrimSpace(values.Get("q")),
+		order:        values.Get("sort"),
+		page:         1,
+	}
+	if len(q.search) > maxSearch {
+		q.search = q.search[:maxSearch]
+	}
+	q.search = strings.ToValidUTF8(q.search, "")
+	if n, err := strconv.Atoi(values.Get("page")); err == nil {
+		q.page = max(1, n)
+	}
+	switch {
+	case q.state != "" && !slices.Contains(rowStates, q.state):
+		return q, fmt.Errorf("%w: unknown state", errNoSuchPage)
+	case !slices.Contains(statusOrders, q.order):
+		return q, fmt.Errorf("%w: unknown order", errNoSuchPage)
+	}
+	return q, nil
+}
+
+// link is the relative address of a query for the list.
+func (q statusQuery) link() string {
+	values := url.Values{}
+	for name, value := range map[string]string{"state": q.state, "q": q.search, "sort": q.order} {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	if q.page > 1 {
+		values.Set("page", strconv.Itoa(q.page))
+	}
+	if len(values) == 0 {
+		return "status"
+	}
+	return "status?" + values.Encode()
+}
+
+func (q statusQuery) withState(state string) statusQuery {
+	q.state, q.page = state, 1
+	return q
+}
+
+func (q statusQuery) withOrder(order string) statusQuery {
+	q.order, q.page = order, 1
+	return q
+}
+
+func (q statusQuery) withSearch(search string) statusQuery {
+	q.search, q.page = search, 1
+	return q
+}
+
+func (q statusQuery) withPage(page int) statusQuery {
+	q.page = page
+	return q
+}
