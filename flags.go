@@ -29,6 +29,13 @@ const (
 	sourceResourceGraph = "resourcegraph"
 )
 
+// portalHosts are the hosts of the Azure portal by --azure.cloud, as far as they are known.
+var portalHosts = map[string]string{
+	"public":       "portal.azure.com",
+	"usgovernment": "portal.azure.us",
+	"china":        "portal.azure.cn",
+}
+
 // config is what command line and environment say.
 type config struct {
 	command   string
@@ -155,6 +162,10 @@ func (c *config) setCloud() (err error) {
 		return errors.New("--azure.cloud=custom needs --azure.authority-host")
 	case c.cloud == azure.CloudCustom && c.armEndpoint == "":
 		return errors.New("--azure.cloud=custom needs --azure.arm-endpoint")
+	}
+	c.exporter.Demo = c.demo
+	if !c.demo { // a simulated subscription is not in the portal
+		c.exporter.Portal = portalHosts[c.cloud]
 	}
 	c.azure.PrivateCloud = c.cloud == azure.CloudCustom
 	if c.azure.Cloud, err = azure.ParseCloud(c.cloud, c.authorityHost, c.armEndpoint, c.armAudience); err != nil {

@@ -47,7 +47,7 @@ func TestServe_Demo(t *testing.T) {
 	if got := s.value("azure_secure_score_subscription_scrape_failure", "subscription_id", simulator.DemoForbiddenID, "reason", "forbidden"); got != 1 {
 		t.Errorf("the forbidden subscription's failure is %g", got)
 	}
-	for path, want := range map[string]string{"/": "Azure Secure Score Exporter", "/status": "--cache.ttl</th><td>0s</td>", "/-/healthy": "healthy", "/-/ready": "ready"} {
+	for path, want := range map[string]string{"/": "<b>DEMO</b>", "/status": "--cache.ttl</th><td>0s</td>", "/-/healthy": "healthy", "/-/ready": "ready"} {
 		if status, body := p.get(t, path); status != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
