@@ -51,7 +51,7 @@ e2e: ## Run the end-to-end check (needs Prometheus and Alertmanager)
 	go test -count=1 -tags e2e -parallel 4 -timeout 8m ./dashboards/
 
 status: ## Open /status in Chromium (or CHROMIUM) and write screenshots to dist/status
-	bash scripts/status-in-chromium dist/status
+	go run ./scripts/status-in-chromium dist/status
 
 chart: bin/helm ## Lint, render and package the Helm chart
 	go test -tags helm ./deploy/helm
