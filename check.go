@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
@@ -41,54 +43,170 @@ func check(ctx context.Context, client *azure.Client, format string, stdout, std
 	return exitOK
 }
 
+const (
+	// maxGoodRows is the number of rows above which those without a failure are only counted.
+	maxGoodRows = 20
+	// tableWidth is the width of a terminal in which no row wraps.
+	tableWidth = 80
+)
+
+// outcome is what became of a subscription. What needs attention comes first.
+type outcome int
+
+const (
+	failing outcome = iota
+	notScored
+	inactive // disabled or deleted, and so not read
+	readable
+	outcomes // their number
+)
+
+func outcomeOf(s azure.SubscriptionReport) outcome {
+	switch {
+	case !s.OK():
+		return failing
+	case s.Scores == nil:
+		return inactive
+	case !s.Scored:
+		return notScored
+	}
+	return readable
+}
+
 // reportTable formats a report for people: first what every subscription depends on, then the
-// subscriptions, then how to fix what fails.
+// subscriptions, those that fail first, then what is wrong, where, and how to fix it.
 func reportTable(r *azure.Report) string {
 	var text strings.Builder
-	var fixes []string
-	rows := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	failures := writeBasics(&text, r)
+	var counts [outcomes]int
+	for _, s := range r.Subscriptions {
+		counts[outcomeOf(s)]++
+	}
+	rows := slices.Clone(r.Subscriptions)
+	slices.SortStableFunc(rows, func(a, b azure.SubscriptionReport) int { return cmp.Compare(outcomeOf(a), outcomeOf(b)) })
+	rows = slices.DeleteFunc(rows, func(s azure.SubscriptionReport) bool { return s.OK() && counts[outcomeOf(s)] > maxGoodRows })
+	writeSubscriptions(&text, rows)
+	for _, s := range rows {
+		failures = append(failures, failuresOf(s)...)
+	}
+	for _, failure := range failures {
+		text.WriteString("\n" + failure)
+	}
+	if counts[notScored] > 0 {
+		text.WriteString("\n✓ no score: Azure does not score the subscription. Defender CSPM may be off.\n")
+	}
+	if len(r.Subscriptions) > 0 {
+		fmt.Fprintf(&text, "\n%s.\n", summary(counts))
+	}
+	return text.String()
+}
+
+// writeBasics writes a row for each thing that every subscription depends on, and returns their
+// failures.
+func writeBasics(w io.Writer, r *azure.Report) (failures []string) {
+	rows := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range []struct {
 		name   string
 		result azure.CheckResult
 	}{{"configuration", r.Configuration}, {"credential", r.Credential}, {"subscription list", r.SubscriptionList}} {
-		fmt.Fprintf(rows, "%s\t%s\t%s\n", row.name, symbol(row.result), row.result.Detail)
+		detail := "  " + row.result.Detail
 		if row.result.Fix != "" {
-			fixes = append(fixes, fmt.Sprintf("%s: %s\n  %s", row.name, cmp.Or(string(row.result.Reason), row.result.Detail), row.result.Fix))
+			failures = append(failures, failure(row.result, row.name))
+			detail = "" // is part of the failure
 		}
+		fmt.Fprintf(rows, "%s\t%s%s\n", row.name, symbol(row.result), detail)
 	}
 	rows.Flush()
+	return failures
+}
 
-	if len(r.Subscriptions) > 0 {
-		fmt.Fprintf(rows, "\nsubscription\tscores\tcontrols\tname\n")
+// writeSubscriptions writes one row for each subscription, with its name cut where it would wrap.
+func writeSubscriptions(w io.Writer, subscriptions []azure.SubscriptionReport) {
+	if len(subscriptions) == 0 {
+		return
 	}
-	readable := 0
-	for _, s := range r.Subscriptions {
-		if s.OK() {
-			readable++
-		}
-		if s.Scores == nil {
-			fmt.Fprintf(rows, "%s\t–\t–\t%s (%s)\n", s.ID, s.Name, s.State)
-			continue
-		}
-		scores := symbol(*s.Scores)
-		if s.Scores.OK && !s.Scored {
-			scores += " none"
-		}
-		fmt.Fprintf(rows, "%s\t%s\t%s\t%s\n", s.ID, scores, symbol(*s.Controls), s.Name)
-		for i, result := range []azure.CheckResult{*s.Scores, *s.Controls} {
-			if result.Fix != "" && (i == 0 || result.Fix != s.Scores.Fix) { // one fix is enough for both lists
-				fixes = append(fixes, fmt.Sprintf("%s %s: %s\n  %s", s.ID, s.Name, result.Detail, result.Fix))
-			}
+	width := 0
+	for _, s := range subscriptions {
+		width = max(width, utf8.RuneCountInString(inWords(s)))
+	}
+	fmt.Fprintln(w)
+	for _, s := range subscriptions {
+		fmt.Fprintf(w, "%-*s  %s  %s\n", width, inWords(s), s.ID, cut(s.Name, tableWidth-width-len(s.ID)-2*len("  ")))
+	}
+}
+
+// inWords is the outcome of a subscription in the words of the status page.
+func inWords(s azure.SubscriptionReport) string {
+	switch outcomeOf(s) {
+	case notScored:
+		return "✓ no score"
+	case inactive:
+		return "– " + s.State
+	case readable:
+		return "✓ read"
+	}
+	if !s.Scores.OK {
+		return symbol(*s.Scores)
+	}
+	return symbol(*s.Controls)
+}
+
+// failuresOf returns what is wrong with a subscription. One fix is enough for both lists.
+func failuresOf(s azure.SubscriptionReport) (failures []string) {
+	if s.OK() {
+		return nil
+	}
+	where := strings.TrimSpace(s.ID + "  " + s.Name)
+	if !s.Scores.OK {
+		failures = append(failures, failure(*s.Scores, where))
+	}
+	if !s.Controls.OK && s.Controls.Fix != s.Scores.Fix {
+		failures = append(failures, failure(*s.Controls, where))
+	}
+	return failures
+}
+
+// failure says what is wrong, where, and how to fix it.
+func failure(r azure.CheckResult, where string) string {
+	text := fmt.Sprintf("%s: %s\n  where: %s\n", symbol(r), r.Detail, where)
+	if r.Fix != "" {
+		text += "  fix:   " + r.Fix + "\n"
+	}
+	return text
+}
+
+// summary says how many subscriptions have which outcome.
+func summary(counts [outcomes]int) string {
+	parts := []string{plural(counts[readable], "subscription is readable", "subscriptions are readable")}
+	for _, other := range []struct {
+		count     int
+		one, many string
+	}{
+		{counts[failing], "is failing", "are failing"},
+		{counts[notScored], "has no score", "have no score"},
+		{counts[inactive], "is disabled or deleted", "are disabled or deleted"},
+	} {
+		if other.count > 0 {
+			parts = append(parts, plural(other.count, other.one, other.many))
 		}
 	}
-	rows.Flush()
-	for _, fix := range fixes {
-		text.WriteString("\n" + fix + "\n")
+	return strings.Join(parts, ", ")
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
 	}
-	if len(r.Subscriptions) > 0 {
-		fmt.Fprintf(&text, "\n%d of %d subscriptions are in order.\n", readable, len(r.Subscriptions))
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// cut shortens a text to a number of characters.
+func cut(text string, length int) string {
+	runes := []rune(text)
+	if len(runes) <= length {
+		return text
 	}
-	return text.String()
+	return string(runes[:length-1]) + "…"
 }
 
 func symbol(r azure.CheckResult) string {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
@@ -34,28 +36,29 @@ func TestCheck(t *testing.T) {
 		want   []string
 	}{
 		{name: "healthy", tenant: all(nil), want: []string{
-			"configuration      ✓  https://127.0.0.1:", "credential         ✓  " + secretKind, "subscription list  ✓  3 to read", first + "  ✓       ✓         Subscription 0001", "3 of 3 subscriptions are in order",
+			"configuration      ✓  https://127.0.0.1:", "credential         ✓  " + secretKind, "subscription list  ✓  3 to read", "\n✓ read  " + first + "  Subscription 0001\n", "\n3 subscriptions are readable.\n",
 		}},
 		{name: "workload identity", tenant: all(nil), env: []string{
 			"AZURE_TOKEN_CREDENTIALS=WorkloadIdentityCredential", "AZURE_FEDERATED_TOKEN_FILE=" + write(t, "token", []byte(simulator.FederatedToken)),
 		}, want: []string{"credential         ✓  WorkloadIdentityCredential, tenant"}},
 		{name: "demo, with one of every kind", tenant: simulator.Demo(), code: 1, want: []string{
-			simulator.DemoForbiddenID + "  ✗ forbidden  ✗ forbidden  Contoso Finance", assign + simulator.DemoForbiddenID + "\n",
-			"Microsoft.Security/secureScores/read is missing: HTTP 403 AuthorizationFailed", simulator.DemoUnscoredID + "  ✓ none ", simulator.DemoDisabledID + "  –            –            Contoso Old Datacentre (Disabled)",
-			"8 of 9 subscriptions are in order",
+			"9 to read\n\n✗ forbidden  " + simulator.DemoForbiddenID + "  Contoso Finance\n✓ no score   " + simulator.DemoUnscoredID + "  Contoso Sandbox\n– Disabled   " + simulator.DemoDisabledID + "  Contoso Old Datacentre\n✓ read       ",
+			"\n✗ forbidden: Microsoft.Security/secureScores/read is missing: HTTP 403 AuthorizationFailed\n  where: " + simulator.DemoForbiddenID + "  Contoso Finance\n  fix:   " + assign + simulator.DemoForbiddenID + "\n",
+			"\n✓ no score: Azure does not score the subscription. Defender CSPM may be off.\n",
+			"\n6 subscriptions are readable, 1 is failing, 1 has no score, 1 is disabled or deleted.\n",
 		}},
 		{name: "unscored and disabled are no failures", tenant: simulator.Demo(), args: []string{"--azure.subscription-id=" + simulator.DemoUnscoredID, "--azure.subscription-id=" + simulator.DemoDisabledID}, want: []string{
-			"2 subscriptions by ID", "2 of 2 subscriptions are in order",
+			"2 subscriptions by ID", "\n0 subscriptions are readable, 1 has no score, 1 is disabled or deleted.\n",
 		}},
 		{name: "no such subscription", tenant: all(nil), args: []string{"--azure.subscription-id=" + simulator.DemoSampleID}, code: 1, want: []string{"✗ not_found", "check --azure.subscription-id; if it exists: " + assign + simulator.DemoSampleID}},
-		{name: "not registered", tenant: one(simulator.NotRegistered()), code: 1, want: []string{"✗ not_registered", "az provider register --namespace Microsoft.Security --subscription " + first, "2 of 3"}},
+		{name: "not registered", tenant: one(simulator.NotRegistered()), code: 1, want: []string{"✗ not_registered", "az provider register --namespace Microsoft.Security --subscription " + first, "2 subscriptions are readable, 1 is failing."}},
 		{name: "malformed response", tenant: one(simulator.Garbage()), code: 1, want: []string{"✗ invalid_response"}},
 		{name: "expired secret", tenant: all(nil), token: simulator.ExpiredSecret(), code: 1, want: []string{
-			"credential         ✗ authentication  the token endpoint answered HTTP 401 AADSTS7000222", "subscription list  ✗                 not asked for without a token", "renew the credential",
+			"credential         ✗ authentication\nsubscription list  ✗  not asked for without a token\n", "\n✗ authentication: the token endpoint answered HTTP 401 AADSTS7000222\n  where: credential\n  fix:   renew the credential",
 		}},
-		{name: "no subscription", tenant: simulator.Tenant{}, code: 1, want: []string{"subscription list  ✗ forbidden  the identity sees no subscription", assign + "SUBSCRIPTION_ID"}},
+		{name: "no subscription", tenant: simulator.Tenant{}, code: 1, want: []string{"subscription list  ✗ forbidden\n", "\n✗ forbidden: the identity sees no subscription, as without the role Reader\n  where: subscription list\n  fix:   " + assign + "SUBSCRIPTION_ID"}},
 		{name: "no subscription below a group", tenant: emptyGroup, args: []string{"--azure.management-group=empty"}, code: 1, want: []string{
-			"subscription list  ✗ forbidden  the identity sees no subscription", strings.Replace(assign, "/subscriptions/", "/providers/Microsoft.Management/managementGroups/empty\n", 1),
+			"✗ forbidden: the identity sees no subscription", strings.Replace(assign, "/subscriptions/", "/providers/Microsoft.Management/managementGroups/empty\n", 1),
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -100,5 +103,41 @@ func TestCheck(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Rows without a failure are only counted if there are many, and no name wraps in a terminal.
+func TestCheck_ManySubscriptions(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(60, 1)
+	long := strings.Repeat("long name ", 6) + "end"
+	for i := range tenant.Subscriptions {
+		s := &tenant.Subscriptions[i]
+		switch {
+		case i < 2:
+			s.NoAccess, s.Name = i == 0, long
+		case i < 5:
+			s.NoScore = true
+		case i < 30:
+			s.State = "Disabled"
+		}
+	}
+	sim := startAzure(t, tenant)
+	sim.SetFault(tenant.Subscriptions[1].ID, simulator.OnControls(simulator.Garbage())) // the longest reason
+	_, stdout, _ := runToEnd(t, append(secretEnv(), trust(t, sim)), append(cloudFlags(sim), "check")...)
+	if want := "\n30 subscriptions are readable, 2 are failing, 3 have no score, 25 are disabled or deleted.\n"; !strings.HasSuffix(stdout, want) {
+		t.Errorf("no %q in\n%s", want, stdout)
+	}
+	rows := regexp.MustCompile(`(?m)^[✗✓–] .*  (0000\S+)  (.*)$`).FindAllStringSubmatch(stdout, -1)
+	if len(rows) != 5 {
+		t.Errorf("%d rows, want those of 2 failing and 3 unscored subscriptions:\n%s", len(rows), stdout)
+	}
+	for i, row := range rows {
+		if row[1] != tenant.Subscriptions[i].ID || utf8.RuneCountInString(row[0]) > 80 {
+			t.Errorf("row %d is %q", i, row[0])
+		}
+		if i < 2 && (!strings.HasPrefix(row[2], "long name long") || !strings.HasSuffix(row[2], "…") || !strings.Contains(stdout, "  where: "+row[1]+"  "+long+"\n")) {
+			t.Errorf("the long name is %q in the row, or is not complete in\n%s", row[2], stdout)
+		}
 	}
 }
