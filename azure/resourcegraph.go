@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -69,18 +68,16 @@ func newResourceGraph(c *Client, pageSize int, quota *graphQuota) *ResourceGraph
 func (g *ResourceGraph) SecureScores(ctx context.Context, subscriptionIDs []string) []Result {
 	var mu sync.Mutex
 	found := make(map[string]Result, len(subscriptionIDs))
-	var group errgroup.Group
-	group.SetLimit(graphParallel)
+	group := newTasks(graphParallel)
 	for batch := range slices.Chunk(subscriptionIDs, maxSubscriptions) {
-		group.Go(func() error {
+		group.Go(func() {
 			results := g.readBatch(ctx, batch)
 			mu.Lock()
 			defer mu.Unlock()
 			maps.Copy(found, results)
-			return nil
 		})
 	}
-	_ = group.Wait() // the errors are in the results
+	group.Wait()
 
 	var missing []string
 	g.mu.Lock()

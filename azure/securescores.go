@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const secureScoresAPIVersion = "2020-01-01"
@@ -36,15 +33,11 @@ func (c *Client) SecureScores(ctx context.Context, subscriptionIDs []string) []R
 
 // forEach calls do with 0 to n-1, as many at a time as requests may be concurrent.
 func (c *Client) forEach(n int, do func(i int)) {
-	var group errgroup.Group
-	group.SetLimit(c.concurrency)
+	group := newTasks(c.concurrency)
 	for i := range n {
-		group.Go(func() error {
-			do(i)
-			return nil
-		})
+		group.Go(func() { do(i) })
 	}
-	_ = group.Wait() // do has no error
+	group.Wait()
 }
 
 // secureScore reads both lists of a subscription. It waits for both if one fails, so that the reason
@@ -55,7 +48,7 @@ func (c *Client) secureScore(ctx context.Context, subscriptionID string) Result 
 	}
 	result := Result{StartedAt: c.now()}
 	var scoresErr, controlsErr error
-	var group sync.WaitGroup
+	group := newTasks(2)
 	group.Go(func() { result.Scores, scoresErr = c.scores(ctx, subscriptionID) })
 	group.Go(func() { result.Controls, controlsErr = c.controls(ctx, subscriptionID) })
 	group.Wait()
