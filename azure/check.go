@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Report says what a [Client] can read and, for each failure, its reason and how to fix it. Its JSON
-// is part of the command line's contract.
+// Report says what a [Client] can read and, for each failure, its reason and how to fix it. Its
+// JSON is part of the command line's contract.
 type Report struct {
 	OK               bool                 `json:"ok"` // every score can be read
 	Configuration    CheckResult          `json:"configuration"`
@@ -42,23 +42,22 @@ func (s SubscriptionReport) OK() bool {
 	return s.Scores == nil || s.Scores.OK && s.Controls.OK
 }
 
-// Check makes every request that a scrape makes: for a token, the list of subscriptions, and from ARM
-// the scores and controls of each. Listing takes a minute at the longest, and so does each
-// subscription. Check calls onListed once with the number of subscriptions, unless listing fails, and
-// onDone after each subscription, from many goroutines concurrently.
+// Check makes every request that a scrape makes: for a token, the list of subscriptions, and from
+// ARM the scores and controls of each. Listing takes a minute at the longest, and so does each
+// subscription. Check calls onListed once with the number of subscriptions, unless listing fails,
+// and onDone after each subscription, from many goroutines concurrently.
 func (c *Client) Check(ctx context.Context, onListed func(subscriptions int), onDone func()) *Report {
 	r := &Report{Configuration: CheckResult{OK: true, Detail: c.describeConfiguration()}, Subscriptions: []SubscriptionReport{}}
 	listCtx, cancel := context.WithTimeout(ctx, subscriptionTimeout)
 	defer cancel()
 
-	token, err := c.token.GetToken(listCtx, c.tokenOptions)
+	identity, err := c.Identify(listCtx)
 	r.Credential = r.result(err, "", "")
 	if err != nil {
 		r.SubscriptionList.Detail = "not asked for without a token"
 		return r
 	}
-	r.Identity = identityOf(token.Token)
-	r.Identity.Credential = credentialType()
+	r.Identity = identity
 	r.Credential.Detail = r.Identity.String()
 
 	subscriptions, refused, err := c.listSubscriptions(listCtx)

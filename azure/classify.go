@@ -1,7 +1,6 @@
 package azure
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,23 +31,6 @@ func classify(err error) *Error {
 		return invalidBecause(causeTooLarge, "the response is larger than %d bytes", tooLarge.Limit)
 	default:
 		e.cause = networkCause(e.Err)
-	}
-	return e
-}
-
-// classifyToken gives a reason to a credential's error.
-func classifyToken(err error) *Error {
-	e := &Error{Reason: ReasonAuthentication, Err: summarize(err)}
-	failed, ok := errors.AsType[*azidentity.AuthenticationFailedError](err)
-	switch {
-	case errors.Is(err, context.Canceled):
-		e.Reason = ReasonCanceled
-	case errors.Is(e.Err, context.DeadlineExceeded):
-		e.cause = string(ReasonTimeout)
-	case ok && failed.RawResponse != nil:
-		e.status, e.cause = failed.RawResponse.StatusCode, aadstsCode.FindString(e.Error())
-	default:
-		e.cause = cmp.Or(aadstsCode.FindString(e.Error()), networkCause(e.Err))
 	}
 	return e
 }

@@ -4,10 +4,10 @@
 // credential ([Client.Authenticate]), lists subscriptions ([Client.Subscriptions]) and reads their
 // scores ([Client.SecureScores]); [ResourceGraph] reads the scores with far fewer requests.
 //
-// Every failure has one [Reason] of a closed set, so callers never inspect an HTTP response. Azure's
-// responses are untrusted input: bodies, pages and numbers are bounded, and the token goes only to
-// the configured ARM host. The package knows no Prometheus; it reports its HTTP requests through
-// [Config.Observe].
+// Every failure has one [Reason] of a closed set, so callers never inspect an HTTP response.
+// Azure's responses are untrusted input: bodies, pages and numbers are bounded, and the token goes
+// only to the configured ARM host. The package knows no Prometheus; it reports its HTTP requests
+// through [Config.Observe].
 package azure
 
 import (
@@ -23,11 +23,9 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/go-kit/log"
 	"golang.org/x/sync/semaphore"
 )
@@ -35,7 +33,8 @@ import (
 // DefaultConcurrency is the default maximum of concurrent ARM requests. Measured with
 // scripts/figures at 50 ms a request on two cores: the 2,001 requests for 1,000 subscriptions take
 // 4.6 s with 32, well inside Prometheus' default timeout of 10 s; 8.2 s with 16, and 3.3 s with 64
-// for twice the burst. ARM grants a principal a burst of 250 reads and 25 a second per subscription.
+// for twice the burst. ARM grants a principal a burst of 250 reads and 25 a second per
+// subscription.
 const DefaultConcurrency = 32
 
 // Config describes how to reach Azure. The zero value reaches the public cloud with azidentity's
@@ -51,7 +50,8 @@ type Config struct {
 	SubscriptionIDs []string
 	// ExcludeSubscriptionIDs are left out, however they were found.
 	ExcludeSubscriptionIDs []string
-	// ManagementGroups limit the subscriptions to those below one of these groups; empty means no limit.
+	// ManagementGroups limit the subscriptions to those below one of these groups; empty means no
+	// limit.
 	ManagementGroups []string
 	// Concurrency is the maximum of concurrent ARM requests; 0 means [DefaultConcurrency].
 	Concurrency int
@@ -65,16 +65,21 @@ type Config struct {
 	// Credential creates the credential from options that carry cloud and transport; nil means
 	// azidentity.NewDefaultAzureCredential.
 	Credential func(azcore.ClientOptions) (azcore.TokenCredential, error)
+	// ClientSecretFile holds the client secret of the service principal AZURE_CLIENT_ID in the tenant
+	// AZURE_TENANT_ID, instead of AZURE_CLIENT_SECRET. White space around it is ignored. When the file
+	// is replaced, the next token request uses the new secret.
+	ClientSecretFile string
 	// Logger receives a line for each odd response and how it was handled; nil means none.
 	Logger log.Logger
 
-	now func() time.Time // nil means time.Now
+	now          func() time.Time // nil means time.Now
+	tokenTimeout time.Duration    // of a token request; 0 means tokenTimeout
 }
 
 // DefaultConfig returns the configuration of the public cloud, every subscription that the identity
 // sees, and azidentity's default credential.
 func DefaultConfig() Config {
-	return Config{Cloud: cloud.AzurePublic, Concurrency: DefaultConcurrency, Logger: log.NewNopLogger(), now: time.Now}
+	return Config{Cloud: cloud.AzurePublic, Concurrency: DefaultConcurrency, Logger: log.NewNopLogger(), now: time.Now, tokenTimeout: tokenTimeout}
 }
 
 // Validate reports the first invalid setting by the name of its flag.
@@ -116,7 +121,6 @@ type Client struct {
 	endpoint         *url.URL
 	pipeline         runtime.Pipeline
 	token            *tokenSource
-	tokenOptions     policy.TokenRequestOptions
 	http             *http.Client
 	subscriptionIDs  []string
 	excluded         map[string]bool
@@ -146,10 +150,16 @@ func New(cfg Config) (*Client, error) {
 	if cfg.now == nil {
 		cfg.now = defaults.now
 	}
+	if cfg.tokenTimeout == 0 {
+		cfg.tokenTimeout = defaults.tokenTimeout
+	}
 	resourceManager := cfg.Cloud.Services[cloud.ResourceManager]
 	endpoint, err := parseEndpoint(resourceManager.Endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("ARM endpoint: %w", err)
+	}
+	if resourceManager.Audience == "" {
+		return nil, errors.New("the audience of tokens for ARM is missing")
 	}
 
 	httpClient := newHTTPClient(cfg.RootCAs, cfg.Concurrency)
@@ -159,31 +169,23 @@ func New(cfg Config) (*Client, error) {
 		Telemetry: policy.TelemetryOptions{ApplicationID: "secure-score-exporter"},
 		Retry:     policy.RetryOptions{MaxRetries: maxRetries, RetryDelay: retryDelay, MaxRetryDelay: maxRetryDelay},
 	}
-	credential, err := cfg.newCredential(options)
+	cfg.warnAboutEnvironment()
+	credential, err := cfg.newCredentialSource(options)
 	if err != nil {
-		return nil, fmt.Errorf("credential: %s", oneLine(err.Error()))
+		return nil, fmt.Errorf("credential: %s", printable(err.Error()))
 	}
-	token := newTokenSource(credential)
+	token := newTokenSource(credential, resourceManager.Audience, cfg)
 	options.PerRetryPolicies = []policy.Policy{limitPolicy{semaphore.NewWeighted(int64(cfg.Concurrency))}, metricsPolicy{observe: cfg.Observe}}
-	client, err := arm.NewClient("azure", moduleVersion(cfg.Version), token, &arm.ClientOptions{
-		ClientOptions: options,
-		// An exporter only reads. Otherwise azcore tries to register Microsoft.Security on a
-		// subscription that lacks it, and hides the response.
-		DisableRPRegistration: true,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ARM client: %w", err)
-	}
 	excluded := map[string]bool{}
 	for _, id := range cfg.ExcludeSubscriptionIDs {
 		excluded[strings.ToLower(id)] = true
 	}
 	return &Client{
 		endpoint: endpoint,
-		pipeline: client.Pipeline(),
-		token:    token,
-		// As azcore's bearer token policy asks, so that both share one cached token.
-		tokenOptions:     policy.TokenRequestOptions{Scopes: []string{resourceManager.Audience + "/.default"}, EnableCAE: true},
+		pipeline: runtime.NewPipeline("azure", moduleVersion(cfg.Version), runtime.PipelineOptions{
+			PerRetry: []policy.Policy{bearerPolicy{host: endpoint.Host, token: token}},
+		}, &options),
+		token:            token,
 		http:             httpClient,
 		subscriptionIDs:  cfg.SubscriptionIDs,
 		excluded:         excluded,
@@ -193,16 +195,6 @@ func New(cfg Config) (*Client, error) {
 		now:              cfg.now,
 		refusedGroups:    map[string]string{},
 	}, nil
-}
-
-func (c *Config) newCredential(options azcore.ClientOptions) (azcore.TokenCredential, error) {
-	options.PerRetryPolicies = []policy.Policy{metricsPolicy{operation: operationGetToken, observe: c.Observe}}
-	if c.Credential != nil {
-		return c.Credential(options)
-	}
-	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
-		ClientOptions: options, DisableInstanceDiscovery: c.PrivateCloud,
-	})
 }
 
 var semanticVersion = regexp.MustCompile(`^v?\d+\.\d+\.\d+`)
@@ -221,16 +213,21 @@ func (c *Client) Close() {
 	c.http.CloseIdleConnections()
 }
 
-// Authenticate gets a token for ARM, from the cache while it is valid. A failure has
-// [ReasonAuthentication], or [ReasonCanceled] if ctx was canceled. Calling it once before many
-// requests keeps an expired secret from being tried once per request.
+// Authenticate gets a token for ARM, from the cache while it is valid. A failure, or no answer
+// before the deadline of ctx, has [ReasonAuthentication]; if ctx was canceled, [ReasonCanceled].
+// Calling it once before many requests keeps an expired secret from being tried once per request.
 func (c *Client) Authenticate(ctx context.Context) error {
-	_, err := c.token.GetToken(ctx, c.tokenOptions)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = classifyToken(err)
-	}
+	_, err := c.Identify(ctx)
+	return err
+}
+
+// Identify is like [Client.Authenticate] and returns the identity that the token describes.
+func (c *Client) Identify(ctx context.Context) (Identity, error) {
+	token, err := c.token.get(ctx)
 	if err != nil {
-		return fmt.Errorf("get token: %w", err)
+		return Identity{}, fmt.Errorf("get token: %w", err)
 	}
-	return nil
+	identity := identityOf(token.Token)
+	identity.Credential = credentialType()
+	return identity, nil
 }

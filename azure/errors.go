@@ -25,8 +25,8 @@ const (
 	ReasonCanceled        Reason = "canceled"         // the exporter is stopping
 )
 
-// Reasons are all reasons, in a fixed order: of two failures of one subscription, the one that comes
-// first here is reported.
+// Reasons are all reasons, in a fixed order: of two failures of one subscription, the one that
+// comes first here is reported.
 var Reasons = []Reason{
 	ReasonAuthentication, ReasonForbidden, ReasonNotFound, ReasonNotRegistered, ReasonThrottled,
 	ReasonTimeout, ReasonServerError, ReasonNetwork, ReasonInvalidResponse, ReasonCanceled,
@@ -39,6 +39,8 @@ type Error struct {
 	status int    // of the response, 0 without one
 	cause  string // see [Cause]; "" if the status or the reason is all that is known
 	group  string // the management group concerned, or ""
+
+	proxied bool // a proxy was between a managed identity and its endpoint
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -56,7 +58,8 @@ func ReasonOf(err error) Reason {
 // ARM's known error codes (SubscriptionNotRegistered), a code of Entra ID (AADSTS7000215), an HTTP
 // status (http_503), a failure of the network (dns, connection_refused, connect_timeout,
 // unreachable, connection_lost, tls, proxy), of a response (not_json, not_a_list, too_large,
-// truncated, foreign), or else the reason itself. It is "" for nil. It is not meant as a label value.
+// truncated, foreign), of a credential (no_answer, token_endpoint_busy, cli_missing and others), or
+// else the reason itself. It is "" for nil. It is not meant as a label value.
 func Cause(err error) string {
 	if err == nil {
 		return ""

@@ -176,8 +176,8 @@ func TestErrors_CauseOfResponse(t *testing.T) {
 	}{
 		"secret expired":    {simulator.ExpiredSecret(), nil, "AADSTS7000222"},
 		"secret wrong":      {simulator.LoginError(401, "invalid_client", 7000215, "…"), nil, "AADSTS7000215"},
-		"Entra ID fails":    {simulator.ServerError(503), nil, "http_503"},
-		"token hangs":       {simulator.Hang(), nil, "timeout"},
+		"Entra ID fails":    {simulator.ServerError(503), nil, "token_endpoint_busy"},
+		"token hangs":       {simulator.Hang(), nil, "no_answer"},
 		"ARM fails":         {nil, simulator.Body(503, "text/html", "<html>"), "http_503"},
 		"ARM fails by code": {nil, simulator.ServerError(503), "ServiceUnavailable"},
 		"ARM hangs":         {nil, simulator.Hang(), "timeout"},

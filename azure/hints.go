@@ -26,6 +26,11 @@ func Hint(err error, subscriptionID string, identity Identity) string {
 	case hasCause(err, unavailableCodes...):
 		return "this subscription or cloud cannot have Defender for Cloud: " + leaveOut
 	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		if advice := adviceFor(e); advice != "" {
+			return advice
+		}
+	}
 	switch ReasonOf(err) {
 	case ReasonAuthentication:
 		return "renew the credential; check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_TOKEN_CREDENTIALS, and look up the AADSTS code; without a code, check the route to the token endpoint (proxy, firewall)"

@@ -19,7 +19,7 @@ func TestLogSDKEvents_NoSecret(t *testing.T) {
 	tenant := simulator.Generate(1, 1)
 	sim, client := start(t, tenant, Config{Logger: logger})
 	ctx := within(t, 20*time.Second)
-	token, err := client.token.GetToken(ctx, client.tokenOptions)
+	token, err := client.token.get(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

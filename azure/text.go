@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 )
@@ -12,22 +13,34 @@ const (
 	maxLine = 1000
 )
 
-// sanitize makes text from Azure fit for a label value, a log line and a table cell: one trimmed line
-// of bounded length without characters that change how the rest of the line is shown. Invalid UTF-8
-// was replaced when the JSON was decoded. The result does not keep a longer text in memory.
+// sanitize makes text from Azure fit for a label value, a log line and a table cell: one trimmed
+// line of bounded length without characters that change how the rest of the line is shown. Invalid
+// UTF-8 was replaced when the JSON was decoded. The result does not keep a longer text in memory.
 func sanitize(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
-			return ' '
-		}
-		return r
-	}, text)
+	text = strings.Map(blankControl, text)
 	short := truncate(strings.TrimSpace(text), maxLabel)
 	if len(short) < len(text) {
 		short = strings.Clone(short)
 	}
 	return short
 }
+
+// blankControl replaces characters that change how the rest of a line is shown.
+func blankControl(r rune) rune {
+	if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
+		return ' '
+	}
+	return r
+}
+
+// printable makes the text of an error from outside fit for a log line: one line of bounded length
+// without control characters and without the password in an address.
+func printable(text string) string {
+	text = strings.Map(blankControl, strings.ToValidUTF8(text, "?"))
+	return oneLine(userInfo.ReplaceAllString(text, "//"))
+}
+
+var userInfo = regexp.MustCompile(`//[^/@\s"]*@`)
 
 // oneLine joins the words of text by single spaces and bounds its length.
 func oneLine(text string) string {

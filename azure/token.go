@@ -2,12 +2,16 @@ package azure
 
 import (
 	"context"
-	"strings"
+	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
 )
 
 const (
@@ -18,138 +22,230 @@ const (
 	// a scrape may take.
 	minValidity = time.Minute
 	// renewInterval is the minimum time between attempts to renew a valid token, as in azcore, and
-	// between attempts to replace a revoked one.
+	// between attempts to replace one that ARM refuses.
 	renewInterval = 30 * time.Second
 )
 
-// tokenSource caches the tokens of a credential and coalesces requests for them.
+// tokenSource caches the token for ARM and coalesces requests for it.
 //
 // azidentity queues callers behind a lock that ignores their contexts and retries for each of them.
 // Here all callers share one background request, each leaves at its own deadline, and no caller
-// waits for the renewal of a valid token. Tokens are cached because some credentials do not: az runs
-// once for each request.
+// waits for the renewal of a valid token. The token is cached because some credentials do not: az
+// runs once for each request.
 type tokenSource struct {
-	credential azcore.TokenCredential
+	credential *credentialSource
+	scopes     []string
+	timeout    time.Duration // of a request
+	now        func() time.Time
+	logger     log.Logger
 	ctx        context.Context // ends with close
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
 
-	mu         sync.Mutex
-	inflight   map[string]*tokenFetch // by tenant, claims and scopes
-	tokens     map[string]*cachedToken
-	rejected   *tokenFetch // the last one that failed to answer a challenge
-	rejectedAt time.Time
-}
+	mu        sync.Mutex
+	token     azcore.AccessToken // empty if there is none, or none that ARM accepts
+	renewedAt time.Time          // of the last attempt to renew the token
+	inflight  *tokenFetch
 
-// cachedToken is a token and the time of the last attempt to renew it.
-type cachedToken struct {
-	azcore.AccessToken
-	renewedAt time.Time
+	// After ARM refused a token, until there is another:
+	refused   string // the token
+	refusedAt time.Time
+	claims    string // that the next token must have, from ARM's challenge
+	rejected  *Error // the token endpoint refused to replace the token
+	triedAt   time.Time
+
+	answered string // the claims of the last challenge that a token answered
+	outdated bool   // create the credential again before the next request
 }
 
 // tokenFetch is one request for a token.
 type tokenFetch struct {
-	done  chan struct{} // closed once token and err are set
+	startedAt time.Time
+	claims    string
+	refused   string // a token that would be no use
+	recreate  bool   // create the credential again
+	rejected  *Error // the answer unless a file of the credential changed
+	trace     tokenTrace
+
+	done  chan struct{} // closed once the rest is set
 	token azcore.AccessToken
 	err   error
+	stale bool // ARM has refused the token, or asked for other claims, meanwhile
 }
 
-func newTokenSource(credential azcore.TokenCredential) *tokenSource {
+func newTokenSource(credential *credentialSource, audience string, cfg Config) *tokenSource {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &tokenSource{
-		credential: credential, ctx: ctx, cancel: cancel,
-		inflight: map[string]*tokenFetch{}, tokens: map[string]*cachedToken{},
+		credential: credential, scopes: []string{audience + "/.default"},
+		timeout: cfg.tokenTimeout, now: cfg.now, logger: cfg.Logger, ctx: ctx, cancel: cancel,
 	}
 }
 
-// GetToken implements [azcore.TokenCredential]. The credential's failures are an [*Error]; the error
-// of ctx is returned as it is.
-func (s *tokenSource) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	fetch := s.fetch(options)
-	select {
-	case <-fetch.done:
-	case <-ctx.Done():
+// get returns a token that ARM has not refused. A failure of the credential, or none of its answer
+// before the deadline of ctx, is [ReasonAuthentication].
+func (s *tokenSource) get(ctx context.Context) (azcore.AccessToken, error) {
+	for {
+		token, fetch := s.cached()
+		if fetch == nil {
+			return token, nil
+		}
 		select {
-		case <-fetch.done: // prefer the token when both are ready
-		default:
-			return azcore.AccessToken{}, ctx.Err()
+		case <-fetch.done:
+		case <-ctx.Done():
+			select {
+			case <-fetch.done: // prefer the token when both are ready
+			default:
+				return azcore.AccessToken{}, fetch.unanswered(ctx.Err(), s.now())
+			}
+		}
+		if !fetch.stale {
+			return fetch.token, fetch.err
 		}
 	}
-	return fetch.token, fetch.err
 }
 
-// fetch returns a finished fetch if a valid token is cached. Otherwise it joins the one in flight for
-// these options, or starts one.
-func (s *tokenSource) fetch(options policy.TokenRequestOptions) *tokenFetch {
-	key := strings.Join(append([]string{options.TenantID, options.Claims}, options.Scopes...), " ")
+// cached returns the valid token, or else the request in flight, which it starts if there is none.
+func (s *tokenSource) cached() (azcore.AccessToken, *tokenFetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Claims come from a challenge, which means that the cached token is no longer accepted.
-	if cached := s.tokens[key]; cached != nil && options.Claims == "" && time.Until(cached.ExpiresOn) > minValidity {
-		if cached.needsRenewal() && s.inflight[key] == nil {
-			cached.renewedAt = time.Now()
-			s.start(key, options)
-		}
-		fetch := &tokenFetch{done: make(chan struct{}), token: cached.AccessToken}
-		close(fetch.done)
-		return fetch
+	now := s.now()
+	valid := s.token.Token != "" && s.token.ExpiresOn.Sub(now) > minValidity
+	if valid && s.inflight == nil && s.needsRenewal(now) {
+		s.renewedAt = now
+		s.start()
 	}
-	if fetch := s.inflight[key]; fetch != nil {
-		return fetch
+	if valid {
+		return s.token, nil
 	}
-	// A revoked credential cannot answer the challenge, which every request gets.
-	if options.Claims != "" && s.rejected != nil && time.Since(s.rejectedAt) < renewInterval {
-		return s.rejected
+	if s.inflight == nil {
+		return azcore.AccessToken{}, s.start()
 	}
-	return s.start(key, options)
+	return azcore.AccessToken{}, s.inflight
 }
 
 // needsRenewal reports whether the token is due for renewal by azcore's own rule.
-func (t *cachedToken) needsRenewal() bool {
-	now := time.Now()
-	due := now.After(t.ExpiresOn.Add(-5*time.Minute)) || !t.RefreshOn.IsZero() && now.After(t.RefreshOn)
-	return due && now.Sub(t.renewedAt) > renewInterval
+func (s *tokenSource) needsRenewal(now time.Time) bool {
+	due := now.After(s.token.ExpiresOn.Add(-5*time.Minute)) || !s.token.RefreshOn.IsZero() && now.After(s.token.RefreshOn)
+	return due && now.Sub(s.renewedAt) > renewInterval
+}
+
+// refuse discards a token that ARM refused and reports whether another may be accepted. Claims are
+// those of ARM's challenge, or "". A token that ARM refuses without one can come from a credential
+// that caches it, so the credential is created again. Unless ARM asks for new claims, a token is
+// replaced once per renewInterval: ARM may refuse every token.
+func (s *tokenSource) refuse(token, claims string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token.Token != token {
+		return true // replaced, or being replaced, since the request was sent
+	}
+	now := s.now()
+	if (claims == "" || claims == s.answered) && !s.refusedAt.IsZero() && now.Sub(s.refusedAt) < renewInterval {
+		return false
+	}
+	s.token = azcore.AccessToken{}
+	s.refused, s.refusedAt, s.claims, s.rejected = token, now, claims, nil
+	s.outdated = s.outdated || claims == ""
+	return true
 }
 
 // start starts a fetch. The caller holds the lock.
-func (s *tokenSource) start(key string, options policy.TokenRequestOptions) *tokenFetch {
-	fetch := &tokenFetch{done: make(chan struct{})}
-	if fetch.err = s.ctx.Err(); fetch.err != nil {
+func (s *tokenSource) start() *tokenFetch {
+	fetch := &tokenFetch{
+		startedAt: s.now(), claims: s.claims, refused: s.refused, recreate: s.outdated,
+		done: make(chan struct{}),
+	}
+	if err := s.ctx.Err(); err != nil {
+		fetch.err = err
 		close(fetch.done)
 		return fetch
 	}
-	s.inflight[key] = fetch
+	if s.rejected != nil && fetch.startedAt.Sub(s.triedAt) < renewInterval {
+		fetch.rejected = s.rejected
+	}
+	s.inflight = fetch
 	s.running.Go(func() {
-		ctx, cancel := context.WithTimeout(s.ctx, tokenTimeout)
-		defer cancel()
-		token, err := s.credential.GetToken(ctx, options)
-		s.finish(key, options, fetch, token, err)
+		token, err := s.request(fetch)
+		s.finish(fetch, token, err)
 	})
 	return fetch
 }
 
-// finish publishes the result of a fetch and caches its token.
-func (s *tokenSource) finish(key string, options policy.TokenRequestOptions, fetch *tokenFetch, token azcore.AccessToken, err error) {
+// request asks the credential for a token.
+func (s *tokenSource) request(fetch *tokenFetch) (token azcore.AccessToken, failure *Error) {
+	defer func() {
+		if p := recover(); p != nil {
+			level.Error(s.logger).Log("msg", "the credential panicked", "operation", operationGetToken, "err", printable(fmt.Sprint(p)), "stack", string(debug.Stack()))
+			failure = &Error{Reason: ReasonAuthentication, Err: fmt.Errorf("the credential panicked: %s", printable(fmt.Sprint(p)))}
+		}
+	}()
+	changed, err := s.credential.refresh(fetch.recreate && fetch.rejected == nil)
+	if err != nil {
+		return token, localError(err)
+	}
+	if fetch.rejected != nil && !changed {
+		return token, fetch.rejected
+	}
+	fetch.rejected = nil
+	ctx, cancel := context.WithTimeout(context.WithValue(s.ctx, tokenTraceKey{}, &fetch.trace), s.timeout)
+	defer cancel()
+	options := policy.TokenRequestOptions{Scopes: s.scopes, EnableCAE: true, Claims: fetch.claims}
+	token, err = s.credential.current.GetToken(ctx, options)
+	if err == nil && token.Token == fetch.refused && fetch.claims == "" {
+		// Managed identities share one cache in the process, which claims bypass. Other credentials
+		// get the same token again, or cannot handle claims; then ARM's answer says more.
+		options.Claims = fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, time.Now().Unix())
+		if another, err := s.credential.current.GetToken(ctx, options); err == nil {
+			token = another
+		}
+	}
+	switch {
+	case err == nil:
+		return token, nil
+	case s.ctx.Err() != nil:
+		return token, &Error{Reason: ReasonCanceled, Err: context.Canceled}
+	case ctx.Err() != nil:
+		return token, unansweredError(fetch.trace.last(), s.timeout)
+	}
+	return token, tokenError(err, fetch.trace.last())
+}
+
+// finish publishes the result of a fetch and caches its token. Only a refusal by the token endpoint
+// is remembered, and only if there was a token before: after any other failure the next caller
+// tries again.
+func (s *tokenSource) finish(fetch *tokenFetch, token azcore.AccessToken, failure *Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fetch.token = token
+	defer close(fetch.done)
+	s.inflight = nil
+	fetch.stale = fetch.claims != s.claims || failure == nil && token.Token == s.refused && fetch.refused != s.refused
 	switch {
-	case err != nil:
-		fetch.err = classifyToken(err)
-		if options.Claims != "" && s.ctx.Err() == nil {
-			s.rejected, s.rejectedAt = fetch, time.Now()
+	case fetch.stale:
+	case failure == nil:
+		fetch.token, s.token = token, token
+		if fetch.claims != "" {
+			s.answered, s.claims = fetch.claims, ""
 		}
-	case options.Claims != "":
-		clear(s.tokens) // the ones without claims are no longer accepted
+		s.refused, s.rejected, s.outdated = "", nil, false
 	default:
-		cached := &cachedToken{AccessToken: token}
-		if old := s.tokens[key]; old != nil {
-			cached.renewedAt = old.renewedAt // the credential may have returned the old token again
+		fetch.err = failure
+		if fetch.rejected != nil || !failure.isRejection() {
+			return
 		}
-		s.tokens[key] = cached
+		now := s.now()
+		s.outdated = s.outdated || now.Sub(s.credential.createdAt) > renewInterval
+		if s.refused != "" {
+			s.rejected, s.triedAt = failure, now
+		}
 	}
-	delete(s.inflight, key)
-	close(fetch.done)
+}
+
+// unanswered is the error of a caller whose context ended before the fetch was done.
+func (f *tokenFetch) unanswered(err error, now time.Time) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return unansweredError(f.trace.last(), now.Sub(f.startedAt))
 }
 
 // close cancels a running fetch and waits for it.

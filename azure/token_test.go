@@ -3,6 +3,7 @@ package azure
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,34 +18,133 @@ import (
 
 // credential issues tokens that are valid for some time.
 type credential struct {
-	requests atomic.Int64
-	validity time.Duration
-	hang     bool
+	requests, created atomic.Int64
+	validity          time.Duration
+	delay             time.Duration
+	fixed             bool // the same token until it is created again or asked with claims
+	panics            bool
+	claims            string // of the last request
 }
 
-func (c *credential) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	c.requests.Add(1)
-	if c.hang {
-		<-ctx.Done()
+func (c *credential) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	n := c.requests.Add(1)
+	if c.panics {
+		panic("boom")
+	}
+	select {
+	case <-time.After(c.delay):
+	case <-ctx.Done():
 		return azcore.AccessToken{}, ctx.Err()
 	}
-	return azcore.AccessToken{Token: "t", ExpiresOn: time.Now().Add(c.validity)}, nil
+	c.claims = options.Claims
+	if c.fixed {
+		n = -c.created.Load()
+	}
+	return azcore.AccessToken{Token: fmt.Sprint("token", n, options.Claims), ExpiresOn: time.Now().Add(c.validity)}, nil
 }
 
-func TestToken_CachedUntilExpiryOrChallenge(t *testing.T) {
+func (c *credential) source(t *testing.T) *tokenSource {
+	t.Helper()
+	client, err := New(Config{Credential: func(azcore.ClientOptions) (azcore.TokenCredential, error) {
+		c.created.Add(1)
+		return c, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client.token
+}
+
+func TestToken_CachedUntilExpiry(t *testing.T) {
 	t.Parallel()
 	c := &credential{}
-	s := newTokenSource(c)
+	s := c.source(t)
 	defer s.close()
 	for _, test := range []struct {
-		claims   string
 		validity time.Duration
 		want     int64 // requests so far
-	}{{"", time.Hour, 1}, {"", time.Hour, 1}, {"x", time.Hour, 2}, {"", 30 * time.Second, 3}, {"", time.Hour, 4}, {"", time.Hour, 4}} {
+	}{{30 * time.Second, 1}, {time.Hour, 2}, {time.Hour, 2}} {
 		c.validity = test.validity
-		if _, err := s.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"s"}, Claims: test.claims}); err != nil || c.requests.Load() != test.want {
+		if _, err := s.get(t.Context()); err != nil || c.requests.Load() != test.want {
 			t.Errorf("%+v: %d requests, %v", test, c.requests.Load(), err)
 		}
+	}
+}
+
+// A token that ARM refuses is replaced once in 30 s, unless ARM asks for other claims. Without
+// claims the credential is created again, because it may cache the token.
+func TestToken_ReplacedWhenRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &credential{validity: time.Hour}
+		s := c.source(t)
+		defer s.close()
+		for _, test := range []struct {
+			after     time.Duration
+			claims    string
+			replaced  bool
+			requests  int64
+			created   int64
+			requested string // claims
+		}{
+			{0, "", true, 2, 2, ""},
+			{29 * time.Second, "", false, 2, 2, ""},
+			{2 * time.Second, "", true, 3, 3, ""},
+			{0, `{"a":1}`, true, 4, 3, `{"a":1}`},
+			{0, `{"a":1}`, false, 4, 3, `{"a":1}`},
+			{0, `{"a":2}`, true, 5, 3, `{"a":2}`},
+			{31 * time.Second, `{"a":2}`, true, 6, 3, `{"a":2}`},
+			{31 * time.Second, "", true, 7, 4, ""},
+		} {
+			token, err := s.get(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(test.after)
+			replaced := s.refuse(token.Token, test.claims)
+			if _, err := s.get(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if replaced != test.replaced || c.requests.Load() != test.requests || c.created.Load() != test.created || c.claims != test.requested {
+				t.Errorf("%+v: replaced %t, %d requests, created %d times, claims %q", test, replaced, c.requests.Load(), c.created.Load(), c.claims)
+			}
+		}
+	})
+}
+
+// A renewal in flight does not bring back what ARM has refused meanwhile.
+func TestToken_RefusedDuringRenewal(t *testing.T) {
+	t.Parallel()
+	for _, claims := range []string{"", `{"a":1}`} {
+		synctest.Test(t, func(t *testing.T) {
+			c := &credential{validity: 4 * time.Minute, fixed: true}
+			s := c.source(t)
+			defer s.close()
+			first, _ := s.get(t.Context())
+			c.delay = time.Second
+			_, _ = s.get(t.Context()) // starts the renewal
+			synctest.Wait()
+			s.refuse(first.Token, claims)
+			second, err := s.get(t.Context())
+			if err != nil || second.Token == first.Token {
+				t.Errorf("claims %q: got %q after %q, %v", claims, second.Token, first.Token, err)
+			}
+		})
+	}
+}
+
+// A panic of the credential is an error, and the next caller tries again.
+func TestToken_PanicOfTheCredential(t *testing.T) {
+	t.Parallel()
+	c := &credential{validity: time.Hour, panics: true}
+	s := c.source(t)
+	defer s.close()
+	if _, err := s.get(t.Context()); ReasonOf(err) != ReasonAuthentication || err.Error() != "the credential panicked: boom" {
+		t.Errorf("got %v", err)
+	}
+	c.panics = false
+	if _, err := s.get(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -53,10 +153,10 @@ func TestToken_RenewedInBackground(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := &credential{validity: 4 * time.Minute}
-		s := newTokenSource(c)
+		s := c.source(t)
 		defer s.close()
 		c.getEverySecond(t, s, 1)
-		c.hang = true
+		c.delay = time.Hour
 		c.getEverySecond(t, s, 29)
 		if n := c.requests.Load(); n != 2 {
 			t.Errorf("%d requests within %s, want 2", n, renewInterval)
@@ -72,8 +172,8 @@ func TestToken_RenewedInBackground(t *testing.T) {
 func TestToken_CredentialThatCachesItself(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := &credential{validity: 4 * time.Minute}
-		s := newTokenSource(c)
+		c := &credential{validity: 4 * time.Minute, fixed: true}
+		s := c.source(t)
 		defer s.close()
 		c.getEverySecond(t, s, 30)
 		if n := c.requests.Load(); n != 2 {
@@ -85,7 +185,7 @@ func TestToken_CredentialThatCachesItself(t *testing.T) {
 func (c *credential) getEverySecond(t *testing.T, s *tokenSource, times int) {
 	t.Helper()
 	for range times {
-		if _, err := s.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"s"}}); err != nil {
+		if _, err := s.get(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -120,8 +220,8 @@ func TestToken_SharedRequest(t *testing.T) {
 	}
 }
 
-// Every request of a revoked identity is challenged, and no token answers the challenge: one attempt
-// serves them all.
+// Every request of a revoked identity is challenged, and no token answers the challenge: one
+// attempt serves them all.
 func TestToken_RevokedIdentity(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(50, 1)
