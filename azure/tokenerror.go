@@ -64,7 +64,7 @@ func exchangeError(x exchange, text string) *Error {
 		switch {
 		case x.managedIdentity:
 			e.cause = causeNoManagedIdentity
-		case x.proxied && e.cause == "":
+		case x.proxied && (e.cause == "" || x.err.Error() == "Proxy Authentication Required"):
 			describe("%s: the proxy answered %s", x.host, x.err) // which is the reason phrase alone
 			e.cause = "proxy"
 		}
