@@ -175,7 +175,6 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("credential: %s", printable(err.Error()))
 	}
 	token := newTokenSource(credential, resourceManager.Audience, cfg)
-	options.PerRetryPolicies = []policy.Policy{limitPolicy{semaphore.NewWeighted(int64(cfg.Concurrency))}, metricsPolicy{observe: cfg.Observe}}
 	excluded := map[string]bool{}
 	for _, id := range cfg.ExcludeSubscriptionIDs {
 		excluded[strings.ToLower(id)] = true
@@ -183,7 +182,11 @@ func New(cfg Config) (*Client, error) {
 	return &Client{
 		endpoint: endpoint,
 		pipeline: runtime.NewPipeline("azure", moduleVersion(cfg.Version), runtime.PipelineOptions{
-			PerRetry: []policy.Policy{bearerPolicy{host: endpoint.Host, token: token}},
+			PerRetry: []policy.Policy{
+				limitPolicy{semaphore.NewWeighted(int64(cfg.Concurrency))},
+				bearerPolicy{host: endpoint.Host, token: token}, // inside the limit: no request waits with a token that is refused meanwhile
+				metricsPolicy{observe: cfg.Observe},
+			},
 		}, &options),
 		token:            token,
 		http:             httpClient,
