@@ -111,6 +111,8 @@ func newApp(c *config) *kingpin.Application {
 	app.Flag("azure.arm-endpoint", "Address of Azure Resource Manager, for the custom cloud.").PlaceHolder("https://…").StringVar(&c.armEndpoint)
 	app.Flag("azure.arm-audience", "Audience of tokens for Azure Resource Manager, for the custom cloud. Default: its address.").
 		PlaceHolder("https://…").StringVar(&c.armAudience)
+	app.Flag("azure.client-secret-file", "File with the client secret, instead of AZURE_CLIENT_SECRET. Read again when it is replaced.").
+		PlaceHolder("FILE").StringVar(&c.azure.ClientSecretFile)
 	app.Flag("azure.concurrency", "Maximum concurrent Azure API requests.").
 		Default(strconv.Itoa(c.azure.Concurrency)).SetValue((*wholeNumber)(&c.azure.Concurrency))
 	duration(app, "azure.discovery-interval", "How long the list of subscriptions is cached.", &c.exporter.DiscoveryInterval)
@@ -156,8 +158,8 @@ func duration(app *kingpin.Application, name, help string, d *time.Duration) {
 // setCloud makes azure.Cloud of the flags that describe it.
 func (c *config) setCloud() (err error) {
 	switch {
-	case c.demo && (c.cloud != azure.CloudNames[0] || c.authorityHost+c.armEndpoint+c.armAudience != "" || len(c.azure.SubscriptionIDs)+len(c.azure.ManagementGroups) > 0):
-		return errors.New("--demo reads a simulated tenant: it cannot be combined with --azure.cloud, its addresses, --azure.subscription-id or --azure.management-group")
+	case c.demo && (c.cloud != azure.CloudNames[0] || c.authorityHost+c.armEndpoint+c.armAudience != "" || len(c.azure.SubscriptionIDs)+len(c.azure.ManagementGroups) > 0 || c.azure.ClientSecretFile != ""):
+		return errors.New("--demo reads a simulated tenant: it cannot be combined with --azure.cloud, its addresses, --azure.subscription-id, --azure.management-group or --azure.client-secret-file")
 	case c.cloud == azure.CloudCustom && c.authorityHost == "":
 		return errors.New("--azure.cloud=custom needs --azure.authority-host")
 	case c.cloud == azure.CloudCustom && c.armEndpoint == "":

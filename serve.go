@@ -52,6 +52,7 @@ func serve(ctx context.Context, cfg *config, client *azure.Client, api *exporter
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          httpLogger(logger),
 	}
+	defer tryCredential(ctx, client, logger)()
 	served := make(chan error, 1)
 	go func() { served <- web.ListenAndServe(server, cfg.web, toolkitLogger(logger)) }()
 

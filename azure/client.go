@@ -169,11 +169,11 @@ func New(cfg Config) (*Client, error) {
 		Telemetry: policy.TelemetryOptions{ApplicationID: "secure-score-exporter"},
 		Retry:     policy.RetryOptions{MaxRetries: maxRetries, RetryDelay: retryDelay, MaxRetryDelay: maxRetryDelay},
 	}
-	cfg.warnAboutEnvironment()
 	credential, err := cfg.newCredentialSource(options)
 	if err != nil {
 		return nil, fmt.Errorf("credential: %s", printable(err.Error()))
 	}
+	cfg.warnAboutEnvironment()
 	token := newTokenSource(credential, resourceManager.Audience, cfg)
 	excluded := map[string]bool{}
 	for _, id := range cfg.ExcludeSubscriptionIDs {

@@ -35,7 +35,7 @@ func (c *Config) newCredentialSource(options azcore.ClientOptions) (*credentialS
 	s := &credentialSource{now: c.now}
 	switch {
 	case c.Credential != nil && c.ClientSecretFile != "":
-		return nil, errors.New("--azure.client-secret-file: the credential is given")
+		return nil, errors.New("ClientSecretFile and Credential exclude each other")
 	case c.Credential != nil:
 		s.create = func() (azcore.TokenCredential, error) { return c.Credential(options) }
 	case c.ClientSecretFile != "":
