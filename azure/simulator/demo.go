@@ -45,12 +45,12 @@ const (
 // two have a connector to another cloud.
 func Demo() Tenant {
 	aws := Connector{
-		Name: "contoso-aws-production", Environment: "AWS", Controls: demoControls(420, 0.58, 7),
+		Name: "contoso-aws-production", Environment: "AWS", Controls: recommended(demoControls(420, 0.58, 7), "AWS"),
 	}
 	gcp := Connector{
-		Name: "contoso-gcp-analytics", Environment: "GCP", Controls: demoControls(150, 0.71, 8),
+		Name: "contoso-gcp-analytics", Environment: "GCP", Controls: recommended(demoControls(150, 0.71, 8), "GCP"),
 	}
-	return Tenant{
+	tenant := Tenant{
 		Subscriptions: []Subscription{
 			{ID: DemoSampleID, Name: "Contoso Secure Score Sample", Controls: sampleControls()},
 			{
@@ -81,6 +81,10 @@ func Demo() Tenant {
 			{ID: DemoDisabledID, Name: "Contoso Old Datacentre", State: "Disabled", NoScore: true},
 		},
 	}
+	for _, s := range tenant.Subscriptions {
+		recommended(s.Controls, "Azure")
+	}
+	return tenant
 }
 
 // sampleControls add up to the published sample's 37 of 55 points. Its DDoS control is the

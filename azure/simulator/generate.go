@@ -46,3 +46,37 @@ func generateControls(random *rand.Rand, n int) []Control {
 	}
 	return controls
 }
+
+// GenerateAssessments gives each subscription n unhealthy recommendations of four resources, for
+// benchmarks. Severity and counts vary, some are previews, some resources are exempt. Eight sets
+// are shared by all subscriptions, so that a large tenant costs no memory.
+func GenerateAssessments(tenant *Tenant, n int) {
+	recommendations := make([]*Recommendation, n)
+	for i := range recommendations {
+		recommendations[i] = &Recommendation{
+			Key:      fmt.Sprintf("00000000-0000-4000-b000-%012x", i+1),
+			Name:     fmt.Sprintf("Generated recommendation %d should be followed", i+1),
+			Severity: []string{"Low", "Medium", "High", "Critical"}[i%4],
+			Effort:   "Low", UserImpact: "Moderate", Categories: []string{"Compute"}, Preview: i%10 == 9,
+		}
+	}
+	sets := make([][]Assessment, 8)
+	for set := range sets {
+		for i, r := range recommendations {
+			for resource := range 4 {
+				a := newAssessment(r, resource, state(resource <= (i+set)%4), "", "Azure")
+				if i%20 == 1 && resource == 3 {
+					a.State, a.Cause = "NotApplicable", "Exempt"
+				}
+				sets[set] = append(sets[set], a)
+			}
+		}
+	}
+	for i := range tenant.Subscriptions {
+		s := &tenant.Subscriptions[i]
+		s.Assessments = sets[i%len(sets)]
+		for c := range s.Controls {
+			s.Controls[c].Recommendations = recommendations[min(c*10, n):min(c*10+10, n)]
+		}
+	}
+}

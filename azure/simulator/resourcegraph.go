@@ -31,6 +31,9 @@ type ResourceGraph struct {
 	Others    int           // of these, sent by other clients of the same principal
 	Window    time.Duration // of the quota; 0 is 5 seconds
 	NoPacking bool          // refuses packed queries, as [RefusePacking] does
+	// MaxAssessments is how many assessments one query can read before it is answered with
+	// UnexpectedQueryExecutionError; 0 is no limit.
+	MaxAssessments int
 }
 
 // graphQuery is the body of a request.
@@ -98,7 +101,12 @@ func (s *Server) answerQuery(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	rows := plan.rows(scope, s.now())
+	now := s.now()
+	if most := s.graph.MaxAssessments; most > 0 && plan.assessments != nil && plan.assessments.size(scope, now) > most {
+		tooComplex(w)
+		return
+	}
+	rows := plan.rows(scope, now)
 	start := min(offset, len(rows))
 	end := min(start+size, len(rows))
 	truncated, token := "false", ""

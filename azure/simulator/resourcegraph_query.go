@@ -26,6 +26,8 @@ type graphPlan struct {
 	list    string // the column of packed items
 	group   string // the column that packed items are grouped by
 	parts   uint32 // the hash buckets to group by; 0 groups by subscription
+
+	assessments *assessmentPlan // of a query about recommendations; nil for others
 }
 
 // graphColumn is a column of a plain row, or a key of a packed item.
@@ -54,6 +56,9 @@ var (
 
 // parseGraphQuery parses a query. White space does not matter.
 func parseGraphQuery(query string) (*graphPlan, error) {
+	if plan := parseAssessmentQuery(query); plan != nil {
+		return plan, nil
+	}
 	stages := strings.Split(strings.Join(strings.Fields(query), " "), "|")
 	for i := range stages {
 		stages[i] = strings.TrimSpace(stages[i])

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -167,6 +168,7 @@ type graphSubscription struct {
 	id        string            // in lower case
 	ancestors []managementGroup // the parent first
 	rendered  sync.Map          // [][]byte by *graphPlan
+	derived   atomic.Pointer[derivedAssessments]
 }
 
 // render returns the rows of the subscription, or its comma-separated items if the query packs
@@ -219,6 +221,9 @@ func (p *graphPlan) appendRow(dst []byte, r *graphRow) []byte {
 
 // rows returns all rows of the query.
 func (p *graphPlan) rows(scope []*graphSubscription, now time.Time) [][]byte {
+	if p.assessments != nil {
+		return p.assessments.rows(scope, now)
+	}
 	var rows [][]byte
 	if p.parts == 0 {
 		for _, sub := range scope {

@@ -16,8 +16,8 @@
 //   - GET /providers/Microsoft.Management/managementGroups/{id}/descendants, api-version
 //     2020-05-01;
 //   - POST /providers/Microsoft.ResourceGraph/resources, api-version 2024-04-01, for plain and
-//     packed queries of secure scores and of subscriptions, within the published quota of 15
-//     queries in 5 seconds.
+//     packed queries of secure scores and of subscriptions, and for queries of recommendations,
+//     within the published quota of 15 queries in 5 seconds.
 //
 // Scores follow Microsoft's published formula. Paths, JSON shapes and the formula come from
 // Microsoft's REST specification and documentation; error bodies and headers come from published
@@ -27,8 +27,9 @@
 //   - the answer for a subscription whose Microsoft.Security provider is not registered, the form
 //     of a $skiptoken, and that Microsoft.Security reports the general rate limit headers;
 //   - for Resource Graph, the HTTP status of ResponsePayloadTooLarge (400, because its outer code
-//     is BadRequest), the codes for more than 1,000 subscriptions and for invalid paging options, a
-//     fixed quota window, the IDs of a connector's rows, and that packing keeps nulls.
+//     is BadRequest) and of UnexpectedQueryExecutionError, the codes for more than 1,000
+//     subscriptions and for invalid paging options, a fixed quota window, the IDs of a connector's
+//     rows, and that packing keeps nulls.
 //
 // Real ARM compresses its answers; the simulator does not, except in [GzipBomb].
 package simulator

@@ -48,6 +48,9 @@ type Subscription struct {
 	Controls []Control
 	// Connectors have scores of their own, which Resource Graph returns and ARM's lists do not.
 	Connectors []Connector
+	// Assessments replace those that are derived from the controls, see AssessmentsAt. Subscriptions
+	// can share them; they must not change.
+	Assessments []Assessment
 }
 
 // Connector is an account of another cloud that is connected to a subscription.
@@ -72,6 +75,8 @@ type Control struct {
 	Drift int
 	// Published replaces the score of the formula, which not all published samples follow.
 	Published *Score
+	// Recommendations assess the control's resources.
+	Recommendations []*Recommendation
 }
 
 // Score is a score of a subscription or a control. Ratio is Azure's "percentage", which is 0–1
