@@ -15,6 +15,7 @@ const (
 	codeDisabled        = "ReadOnlyDisabledSubscription"
 	codeNoneReadable    = "NoValidSubscriptionsInQueryRequest"
 	codePayloadTooLarge = "ResponsePayloadTooLarge"
+	codeTooComplex      = "UnexpectedQueryExecutionError" // a query that reads too many rows
 )
 
 // unavailableCodes are those of subscriptions and clouds that cannot have Defender for Cloud.
@@ -44,7 +45,7 @@ var reasonCodes = map[Reason][]string{
 	},
 	ReasonTimeout:         {"RequestTimeout"},
 	ReasonServerError:     {"InternalServerError", "ServerError", "ServiceUnavailable", "ServerTimeout", "ServerBusy", "BadGateway", "GatewayTimeout"},
-	ReasonInvalidResponse: {codeNoneReadable, codePayloadTooLarge},
+	ReasonInvalidResponse: {codeNoneReadable, codePayloadTooLarge, codeTooComplex},
 }
 
 // knownCode is a code as ARM documents it, and its reason.

@@ -132,7 +132,7 @@ func (g *ResourceGraph) readBatch(ctx context.Context, ids []string) map[string]
 func resultTooLarge(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	timedOut := ok && e.status == http.StatusGatewayTimeout && e.Reason == ReasonServerError
-	return timedOut || hasCause(err, causeTruncated, causeTooLarge, codePayloadTooLarge)
+	return timedOut || hasCause(err, causeTruncated, causeTooLarge, codePayloadTooLarge, codeTooComplex)
 }
 
 // unreadable reports whether Azure refused the query because of its subscriptions. ARM knows the

@@ -91,3 +91,45 @@ func TestGraphQuota_Update(t *testing.T) {
 		})
 	}
 }
+
+// Queries that yield leave the first window, a third of the quota and the scores' usual share.
+func TestGraphQuota_Yields(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		scores  int // queries in the first window
+		yielded int // queries that yield in the second
+	}{
+		"no scores":            {0, 10},
+		"few scores":           {2, 10},
+		"many scores":          {12, 3},
+		"scores use all of it": {15, 1}, // or they would starve
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := newGraphQuota(graphQuotaQueries)
+				for range test.scores {
+					if wait := q.take(time.Now()); wait != 0 {
+						t.Fatalf("scores wait %s", wait)
+					}
+				}
+				ctx, cancel := context.WithTimeout(yieldToScores(t.Context()), time.Minute)
+				defer cancel()
+				start := time.Now()
+				for range test.yielded {
+					if err := q.wait(ctx); err != nil || time.Since(start) != graphQuotaWindow {
+						t.Fatalf("a query that yields was sent after %s (%v)", time.Since(start), err)
+					}
+				}
+				for range graphQuotaQueries - test.yielded { // what is left is the scores'
+					if wait := q.take(time.Now()); wait != 0 {
+						t.Fatalf("scores wait %s", wait)
+					}
+				}
+				if err := q.wait(ctx); err != nil || time.Since(start) != 2*graphQuotaWindow {
+					t.Errorf("one more query that yields was sent after %s (%v)", time.Since(start), err)
+				}
+			})
+		})
+	}
+}
