@@ -35,11 +35,13 @@ type SubscriptionReport struct {
 	Scored   bool         `json:"scored"`
 	Scores   *CheckResult `json:"scores,omitempty"`
 	Controls *CheckResult `json:"controls,omitempty"`
+	// Recommendations is nil unless [Report.CheckRecommendations] read them.
+	Recommendations *CheckResult `json:"recommendations,omitempty"`
 }
 
 // OK reports whether nothing prevents reading the subscription.
 func (s SubscriptionReport) OK() bool {
-	return s.Scores == nil || s.Scores.OK && s.Controls.OK
+	return s.Scores == nil || s.Scores.OK && s.Controls.OK && (s.Recommendations == nil || s.Recommendations.OK)
 }
 
 // Check makes every request that a scrape makes: for a token, the list of subscriptions, and from

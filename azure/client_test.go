@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // start runs a simulated Azure and a client of it.
-func start(t *testing.T, tenant simulator.Tenant, cfg Config) (*simulator.Server, *Client) {
+func start(t testing.TB, tenant simulator.Tenant, cfg Config) (*simulator.Server, *Client) {
 	t.Helper()
 	sim, err := simulator.Start(tenant)
 	if err != nil {

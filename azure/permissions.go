@@ -13,7 +13,7 @@ var Actions = map[string][]string{
 		actionReadSubscriptions,
 		actionReadScores,
 		"Microsoft.Security/secureScores/secureScoreControls/read",
-		"Microsoft.Security/assessments/read",
+		actionReadAssessments,
 	},
 }
 
@@ -23,4 +23,5 @@ const (
 	actionReadDescendants   = "Microsoft.Management/managementGroups/descendants/read" // only with [Config.ManagementGroups]
 	actionReadScores        = "Microsoft.Security/secureScores/read"
 	actionReadControls      = "Microsoft.Security/secureScoreControls/read"
+	actionReadAssessments   = "Microsoft.Security/assessments/read" // without it, Resource Graph shows no recommendation
 )

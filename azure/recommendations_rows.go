@@ -1,0 +1,121 @@
+package azure
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+)
+
+const (
+	// maxAssessmentItems bounds the elements of one response: 300 subscriptions with a thousand texts
+	// each.
+	maxAssessmentItems = 300_000
+	// maxRowPages bounds the pages of one query. A fleet's full page of subscriptions has some 50 in
+	// the plain form.
+	maxRowPages = 200
+)
+
+// queryRows reads all pages of a query and calls add with the rows of each, undecoded, so that an
+// invalid row can be left out alone. An error from add ends it. A result that may be incomplete is
+// an error, as [resultTooLarge] if a smaller query may be complete.
+func (g *ResourceGraph) queryRows(ctx context.Context, query string, ids []string, add func([]json.RawMessage) error) error {
+	request := graphRequest{query, ids, graphOptions{ResultFormat: "objectArray", Top: g.pageSize}}
+	seen := map[string]bool{}
+	rows := 0
+	for len(seen) < maxRowPages {
+		seen[request.Options.SkipToken] = true
+		body, _, err := g.post(ctx, request)
+		if err != nil {
+			return err
+		}
+		var page graphDocument[json.RawMessage]
+		if err := decode(body, &page, maxAssessmentItems); err != nil {
+			return err
+		}
+		data, err := listOf(page.Data, page.Error, body)
+		if err == nil {
+			err = add(data)
+		}
+		if err != nil {
+			return err
+		}
+		rows += len(data)
+		switch next := page.SkipToken; {
+		case next == "" && (strings.EqualFold(page.ResultTruncated, "true") || rows < page.TotalRecords):
+			return invalidBecause(causeTruncated, "%d of %d rows came", rows, page.TotalRecords)
+		case next == "":
+			return nil
+		case seen[next]:
+			return invalidResponse("$skipToken leads back to a page already read")
+		default:
+			request.Options.SkipToken = next
+		}
+	}
+	return invalidBecause(causeTruncated, "more than %d pages", maxRowPages)
+}
+
+// packedCounts is a row of [countsQuery].
+type packedCounts struct {
+	Assessments looseNumber `json:"assessments"`
+	Items       *[]string   `json:"items"` // null leaves an empty text
+}
+
+// rowCounts are the counts of one recommendation in one subscription or connector: a row of
+// [plainCountsQuery], or an item of a packed row.
+type rowCounts struct {
+	Key           string      `json:"key"`
+	Source        string      `json:"source"`
+	Connector     string      `json:"connector"`
+	Severity      looseNumber `json:"s"`
+	Unhealthy     looseNumber `json:"u"`
+	Healthy       looseNumber `json:"h"`
+	NotApplicable looseNumber `json:"n"`
+	Exempt        looseNumber `json:"x"`
+	Preview       looseNumber `json:"p"` // rows that are
+}
+
+// parsePackedItem parses key|source|connector|severity|unhealthy|healthy|not
+// applicable|exempt|preview.
+func parsePackedItem(item string) (rowCounts, error) {
+	var c rowCounts
+	rest := item
+	for _, text := range []*string{&c.Key, &c.Source, &c.Connector} {
+		*text, rest, _ = strings.Cut(rest, "|")
+	}
+	numbers := [...]*looseNumber{&c.Severity, &c.Unhealthy, &c.Healthy, &c.NotApplicable, &c.Exempt, &c.Preview}
+	for i, n := range numbers {
+		text, after, more := strings.Cut(rest, "|")
+		if more != (i < len(numbers)-1) {
+			return c, invalidResponse("an item does not have 9 fields")
+		}
+		if err := n.parse(text); err != nil {
+			return c, err
+		}
+		rest = after
+	}
+	return c, nil
+}
+
+// looseNumber is a count that may also be written as a text or null.
+type looseNumber uint32
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (n *looseNumber) UnmarshalJSON(data []byte) error {
+	text := strings.Trim(string(data), `"`)
+	if text == "null" || text == "" {
+		*n = 0
+		return nil
+	}
+	return n.parse(text)
+}
+
+func (n *looseNumber) parse(text string) error {
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || f < 0 || f > maxNumber || math.IsNaN(f) {
+		return invalidResponse("a count is no number from 0 to 1e9")
+	}
+	*n = looseNumber(f)
+	return nil
+}

@@ -1,0 +1,272 @@
+package azure
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+const (
+	// maxTallyCounts bounds the counts of one subscription with all its connectors.
+	maxTallyCounts = 200_000
+	// maxKeys bounds the recommendations of a fleet. A real one has some thousand.
+	maxKeys = 100_000
+)
+
+// keyTable numbers recommendations, so that a million counts share their IDs.
+type keyTable struct {
+	index map[string]uint32
+	keys  []string
+}
+
+func newKeyTable() *keyTable { return &keyTable{index: map[string]uint32{}} }
+
+func (t *keyTable) has(key string) bool {
+	_, ok := t.index[key]
+	return ok
+}
+
+func (t *keyTable) full() bool { return len(t.keys) >= maxKeys }
+
+func (t *keyTable) number(key string) uint32 {
+	i, ok := t.index[key]
+	if !ok {
+		i = uint32(len(t.keys))  //nolint:gosec // see full
+		key = strings.Clone(key) // it is a part of a larger text
+		t.index[key], t.keys = i, append(t.keys, key)
+	}
+	return i
+}
+
+// tally adds up the rows of one subscription.
+type tally struct {
+	assessments uint64 // all that are visible; in the plain form, of unhealthy recommendations alone
+	plain       bool
+	counts      map[tallyKey]tallyCount
+	err         error
+}
+
+type tallyKey struct {
+	environment, connector string
+	index                  uint32
+}
+
+type tallyCount struct {
+	unhealthy, exempt, rows, preview uint64
+	severity                         Severity
+}
+
+// tallies are those of the subscriptions of a query.
+type tallies map[string]*tally
+
+func newTallies(ids []string) tallies {
+	t := make(tallies, len(ids))
+	for _, id := range ids {
+		t[id] = &tally{counts: map[tallyKey]tallyCount{}}
+	}
+	return t
+}
+
+// failed returns tallies that fail for the same reason.
+func failed(ids []string, err error) tallies {
+	t := make(tallies, len(ids))
+	for _, id := range ids {
+		t[id] = &tally{err: err}
+	}
+	return t
+}
+
+// addPacked adds rows of [countsQuery]. An invalid row fails its subscription alone. Rows of
+// other subscriptions are left out.
+func (t tallies) addPacked(rows []json.RawMessage, keys *keyTable) error {
+	for _, raw := range rows {
+		var row packedCounts
+		err := decode(raw, &row, maxAssessmentItems)
+		sub, idErr := t.of(raw)
+		switch {
+		case idErr != nil:
+			return idErr
+		case sub == nil:
+			continue
+		case err == nil && row.Items == nil:
+			err = invalidResponse("a row has no list of items")
+		}
+		if err != nil {
+			sub.err = err
+			continue
+		}
+		sub.assessments += uint64(row.Assessments)
+		for _, text := range *row.Items {
+			if text == "" {
+				continue
+			}
+			item, err := parsePackedItem(text)
+			if err == nil {
+				err = sub.add(item, keys)
+			}
+			if err != nil {
+				sub.err = err
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// addPlain adds rows of [plainCountsQuery], with the same exceptions.
+func (t tallies) addPlain(rows []json.RawMessage, keys *keyTable) error {
+	for _, raw := range rows {
+		var row rowCounts
+		err := decode(raw, &row, maxAssessmentItems)
+		sub, idErr := t.of(raw)
+		switch {
+		case idErr != nil:
+			return idErr
+		case sub == nil:
+			continue
+		case err == nil:
+			sub.assessments += uint64(row.Unhealthy) + uint64(row.Healthy) + uint64(row.NotApplicable) + uint64(row.Exempt)
+			err = sub.add(row, keys)
+		}
+		if err != nil {
+			sub.err = err
+		}
+	}
+	return nil
+}
+
+// of returns the tally of a row's subscription, or nil if it was not asked for.
+func (t tallies) of(raw json.RawMessage) (*tally, error) {
+	var row struct {
+		SubscriptionID string `json:"subscriptionId"`
+	}
+	if err := decode(raw, &row, maxAssessmentItems); err != nil || row.SubscriptionID == "" {
+		return nil, invalidResponse("a row has no subscription ID")
+	}
+	return t[strings.ToLower(row.SubscriptionID)], nil
+}
+
+// add adds the counts of a recommendation. Two rows of the same one add up: an ID may differ in
+// case, and resources of several sources may belong to the same subscription or connector.
+func (t *tally) add(row rowCounts, keys *keyTable) error {
+	key := canonicalKey(row.Key)
+	switch {
+	case key == "":
+		return invalidResponse("a recommendation has no key")
+	case keys.full() && !keys.has(key):
+		return invalidResponse("more than %d recommendations", maxKeys)
+	}
+	index := keys.number(key)
+	connector := strings.ToLower(sanitize(row.Connector))
+	k := tallyKey{environmentOf(row.Source, connector), connector, index}
+	c, known := t.counts[k]
+	if !known {
+		if len(t.counts) == maxTallyCounts {
+			return invalidResponse("more than %d recommendations in one subscription", maxTallyCounts)
+		}
+		k.connector = strings.Clone(connector)
+	}
+	c.unhealthy += uint64(row.Unhealthy)
+	c.exempt += uint64(row.Exempt)
+	c.rows += uint64(row.Unhealthy) + uint64(row.Healthy) + uint64(row.NotApplicable) + uint64(row.Exempt)
+	c.preview += uint64(row.Preview)
+	if row.Unhealthy > 0 && row.Severity <= looseNumber(SeverityCritical) {
+		c.severity = max(c.severity, Severity(row.Severity))
+	}
+	t.counts[k] = c
+	return nil
+}
+
+// merge adds the rows of another part of the same subscription.
+func (t *tally) merge(other *tally) {
+	t.assessments += other.assessments
+	t.err = cmp.Or(t.err, other.err)
+	for k, o := range other.counts {
+		c := t.counts[k]
+		c.unhealthy += o.unhealthy
+		c.exempt += o.exempt
+		c.rows += o.rows
+		c.preview += o.preview
+		c.severity = max(c.severity, o.severity)
+		t.counts[k] = c
+	}
+}
+
+// scopes returns the counts in their compact form, scope by scope.
+func (t *tally) scopes() []RecommendationScope {
+	keys := make([]tallyKey, 0, len(t.counts))
+	for k, c := range t.counts {
+		if c.unhealthy+c.exempt > 0 {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, func(a, b tallyKey) int {
+		return cmp.Or(cmp.Compare(a.connector, b.connector), cmp.Compare(a.environment, b.environment), cmp.Compare(a.index, b.index))
+	})
+	counts := make([]RecommendationCount, len(keys))
+	var scopes []RecommendationScope
+	first := 0 // of the scope
+	for i, k := range keys {
+		c := t.counts[k]
+		counts[i] = RecommendationCount{
+			Index: k.index, Unhealthy: clampCount(c.unhealthy), Exempt: clampCount(c.exempt),
+			severity: c.severity, preview: c.preview > 0 && c.preview >= c.rows,
+		}
+		if next := i + 1; next == len(keys) || keys[next].connector != k.connector || keys[next].environment != k.environment {
+			scopes = append(scopes, RecommendationScope{Environment: k.environment, Connector: k.connector, Counts: counts[first:next:next]})
+			first = next
+		}
+	}
+	return scopes
+}
+
+func clampCount(n uint64) uint32 { return uint32(min(n, maxNumber)) }
+
+// foldedCategories are the categories of recommendations that Azure creates per software, secret or
+// finding, by their name in lower case.
+var foldedCategories = byLowerCase(
+	"SoftwareUpdate", "SystemUpdate", "HostMisconfigurations", "ExposedSecrets", "ServiceUpgrade",
+	"CodeVulnerabilities", "IacVulnerabilities", "ApiVulnerabilities",
+)
+
+// canonicalKey returns the ID of a recommendation. Rows spell a category in several ways; one that
+// is not known is in lower case.
+func canonicalKey(key string) string {
+	key = strings.ToLower(sanitize(key))
+	if category, folded := strings.CutPrefix(key, foldedPrefix); folded {
+		if known, ok := foldedCategories[category]; ok {
+			return known.id
+		}
+	}
+	return key
+}
+
+// environments are the environments of scores by the source of a resource in lower case. A machine
+// on premises belongs to a subscription.
+var environments = map[string]string{
+	"azure": "Azure", "onpremise": "Azure", "onpremisesql": "Azure", "aws": "AWS", "gcp": "GCP", "github": "GitHub",
+	"gitlab": "GitLab", "azuredevops": "AzureDevOps", "dockerhub": "DockerHub", "jfrog": "JFrog",
+}
+
+// environmentOf returns the environment of a row. Without a connector, a resource in another cloud
+// is an Arc machine of the subscription.
+func environmentOf(source, connector string) string {
+	if connector == "" {
+		return "Azure"
+	}
+	if known, ok := environments[strings.ToLower(source)]; ok {
+		return known
+	}
+	return "unknown"
+}
+
+type foldedCategory struct{ id, name string }
+
+func byLowerCase(names ...string) map[string]foldedCategory {
+	byName := make(map[string]foldedCategory, len(names))
+	for _, name := range names {
+		byName[strings.ToLower(name)] = foldedCategory{foldedPrefix + name, name}
+	}
+	return byName
+}
