@@ -1,0 +1,73 @@
+package azure
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// scripts/kql-check parses the golden files with Microsoft's parser.
+func TestQueries_Golden(t *testing.T) {
+	t.Parallel()
+	byName := part{names: 4, name: 3}
+	byRow := part{names: maxParts, name: 63, ids: 4, id: 2}
+	for name, query := range map[string]string{
+		"scores_packed":       packedQuery,
+		"scores_plain":        plainQuery,
+		"counts_packed":       countsQuery(part{}),
+		"counts_packed_part":  countsQuery(byName),
+		"counts_packed_split": countsQuery(byRow),
+		"counts_plain":        plainCountsQuery(part{}),
+		"counts_plain_split":  plainCountsQuery(byRow),
+		"names":               namesQuery(part{}),
+		"names_part":          namesQuery(byName),
+		"controls":            controlsQuery(part{}),
+	} {
+		file := filepath.Join("testdata", "queries", name+".kql")
+		if *update {
+			if err := os.WriteFile(file, []byte(query+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		golden, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(golden) != query+"\n" {
+			t.Errorf("%s differs from the query:\n%s", file, query)
+		}
+	}
+}
+
+// The parts of a subscription are disjoint and complete, at every depth.
+func TestPart_Split(t *testing.T) {
+	t.Parallel()
+	var leaves []part
+	var descend func(p part)
+	descend = func(p part) {
+		smaller := p.split()
+		if smaller == nil {
+			leaves = append(leaves, p)
+		}
+		for _, s := range smaller {
+			if s.names%max(1, p.names) != 0 || s.name%max(1, p.names) != p.name || s.id%max(1, p.ids) != p.id {
+				t.Fatalf("%+v is not within %+v", s, p)
+			}
+			descend(s)
+		}
+	}
+	descend(part{})
+	seen := map[part]bool{}
+	for _, leaf := range leaves {
+		if leaf.names != maxParts || leaf.ids != maxParts || leaf.name >= maxParts || leaf.id >= maxParts {
+			t.Fatalf("leaf %+v", leaf)
+		}
+		seen[leaf] = true
+	}
+	if len(seen) != maxParts*maxParts || len(leaves) != len(seen) {
+		t.Errorf("%d different leaves of %d, want %d", len(seen), len(leaves), maxParts*maxParts)
+	}
+}
