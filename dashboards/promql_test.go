@@ -56,7 +56,7 @@ var exported = sync.OnceValues(func() (map[string][]string, error) {
 		return nil, err
 	}
 	defer client.Close()
-	exp, err := exporter.New(azure.NewResourceGraph(client), api, exporter.Config{
+	exp, err := exporter.New(azure.NewResourceGraph(client), nil, api, exporter.Config{
 		ScrapeTimeout: time.Minute, MaxStale: time.Hour, DiscoveryInterval: time.Hour, MaxRequests: 1, Logger: log.NewNopLogger(),
 	})
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
 
 // cache holds the last snapshot and runs collections, one at a time: overlapping scrapes share
@@ -22,6 +24,10 @@ type cache struct {
 	timeout   time.Duration // of a collection that no scrape waits for
 	logger    log.Logger
 	now       func() time.Time
+
+	recommendations    *recommendations
+	maxRecommendations int
+	recommended        atomic.Pointer[recommendationSet] // nil until they are first read
 
 	ctx        context.Context // of all collections; ends with cancel
 	cancel     context.CancelFunc
@@ -39,13 +45,17 @@ type collection struct {
 	done     chan struct{} // closed when the snapshot is published
 }
 
-func newCache(c *collector, cfg Config) *cache {
+func newCache(c *collector, reader *azure.RecommendationReader, cfg Config) *cache {
 	ctx, cancel := context.WithCancel(context.Background())
 	cache := &cache{
 		collector: c, ttl: cfg.CacheTTL, maxStale: cfg.MaxStale, timeout: cfg.ScrapeTimeout,
-		logger: cfg.Logger, now: cfg.now, ctx: ctx, cancel: cancel,
+		logger: cfg.Logger, now: cfg.now, ctx: ctx, cancel: cancel, maxRecommendations: cfg.MaxRecommendations,
 	}
-	cache.published.Store((&snapshot{err: errors.New("no collection has finished yet"), families: families}).seal(cache.cutoffs()))
+	cache.recommendations = &recommendations{
+		reader: reader, interval: cfg.RecommendationsInterval, publish: cache.publishRecommendations,
+		panicked: c.metrics.panics.Inc, logger: cfg.Logger, now: cfg.now, ctx: ctx, running: &cache.background,
+	}
+	cache.publish(&snapshot{err: errors.New("no collection has finished yet"), families: c.families})
 	return cache
 }
 
@@ -130,8 +140,26 @@ func (c *cache) run(run *collection, validSince time.Time) {
 	}()
 	ctx, cancel := context.WithDeadline(c.ctx, run.deadline)
 	defer cancel()
-	next := c.collector.collect(ctx, c.published.Load(), validSince)
-	c.published.Store(next.seal(c.cutoffs()))
+	c.publish(c.collector.collect(ctx, c.published.Load(), validSince))
+}
+
+// publish makes a snapshot the last one, with the last recommendations.
+func (c *cache) publish(s *snapshot) {
+	for {
+		set := c.recommended.Load()
+		c.published.Store(s.asOf(c.cutoffs(), set, c.maxRecommendations))
+		if c.recommended.Load() == set {
+			return
+		}
+	}
+}
+
+// publishRecommendations adds them to the last snapshot. A collection that publishes at the same
+// time does that itself.
+func (c *cache) publishRecommendations(set *recommendationSet) {
+	c.recommended.Store(set)
+	last := c.published.Load()
+	c.published.CompareAndSwap(last, last.asOf(c.cutoffs(), set, c.maxRecommendations))
 }
 
 // settleTime is how long a scrape waits beyond its deadline for a collection that ends at the same
@@ -163,7 +191,7 @@ func (c *cache) latest() *snapshot {
 	if !latest.expires(now) {
 		return latest
 	}
-	aged := latest.asOf(now)
+	aged := latest.asOf(now, latest.recommendations, c.maxRecommendations)
 	if !c.published.CompareAndSwap(latest, aged) {
 		return c.published.Load()
 	}
@@ -172,10 +200,15 @@ func (c *cache) latest() *snapshot {
 
 // cutoffs returns how old values can be now. A failing subscription's last good values are
 // served for maxStale. Those of a healthy one hold until the next collection, which is due
-// after the TTL; without any collection they expire, too.
+// after the TTL; without any collection they expire, too. Recommendations change slowly and are
+// served longer.
 func (c *cache) cutoffs() cutoffs {
-	failing := c.now().Add(-c.maxStale)
-	return cutoffs{failing: failing, healthy: failing.Add(-c.ttl - c.timeout)}
+	now := c.now()
+	return cutoffs{
+		failing:         now.Add(-c.maxStale),
+		healthy:         now.Add(-c.maxStale - c.ttl - c.timeout),
+		recommendations: now.Add(-azure.MaxRecommendationAge),
+	}
 }
 
 // close cancels the running collection, prevents others, and waits.

@@ -16,6 +16,7 @@ type collector struct {
 	source        Source
 	subscriptions *subscriptionList
 	metrics       *selfMetrics
+	families      []family
 	logger        log.Logger
 	now           func() time.Time
 }
@@ -43,7 +44,7 @@ func (c *collector) collect(ctx context.Context, previous *snapshot, validSince 
 		err:           listErr,
 		subscriptions: subscriptions,
 		api:           c.metrics.api.resetStats(),
-		families:      families,
+		families:      c.families,
 	}
 	next.rendered.Store(int64(previous.renderTime()))
 	return next

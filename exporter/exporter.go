@@ -33,6 +33,13 @@ type Config struct {
 	MaxStale time.Duration
 	// DiscoveryInterval is how long the list of subscriptions is kept.
 	DiscoveryInterval time.Duration
+	// Recommendations is [RecommendationsFull], [RecommendationsSummary] or [RecommendationsOff].
+	Recommendations string
+	// RecommendationsInterval is the minimum time between two refreshes of recommendations.
+	RecommendationsInterval time.Duration
+	// MaxRecommendations is how many recommendations of a subscription have series of their own; the
+	// others are summed up.
+	MaxRecommendations int
 	// MaxRequests is the maximum number of parallel scrape requests; more get a 503.
 	MaxRequests int
 	// Settings are shown on the status page. They must not be secret.
@@ -59,8 +66,13 @@ func DefaultConfig() Config {
 		MaxStale:          time.Hour,
 		DiscoveryInterval: 10 * time.Minute,
 		MaxRequests:       40,
-		Logger:            log.NewNopLogger(),
-		now:               time.Now,
+
+		Recommendations:         RecommendationsFull,
+		RecommendationsInterval: time.Hour,
+		MaxRecommendations:      25,
+
+		Logger: log.NewNopLogger(),
+		now:    time.Now,
 	}
 }
 
@@ -77,6 +89,10 @@ func (c *Config) Validate() error {
 		return errors.New("--cache.max-stale must not be less than --cache.ttl")
 	case c.DiscoveryInterval < 0:
 		return errors.New("--azure.discovery-interval must not be negative")
+	case c.RecommendationsInterval < time.Minute:
+		return errors.New("--recommendations.interval must be at least 1m")
+	case c.MaxRecommendations < 1:
+		return errors.New("--recommendations.max-per-subscription must be at least 1")
 	case c.MaxRequests < 1:
 		return errors.New("--web.max-requests must be at least 1")
 	}
@@ -103,9 +119,9 @@ type Exporter struct {
 	cache    *cache
 }
 
-// New returns an exporter that reads from source. Requests of the source to Azure must be
-// reported to api.
-func New(source Source, api *APIMetrics, cfg Config) (*Exporter, error) {
+// New returns an exporter that reads scores from source and recommendations from the reader, which
+// is nil if they are off. Requests of both to Azure must be reported to api.
+func New(source Source, reader *azure.RecommendationReader, api *APIMetrics, cfg Config) (*Exporter, error) {
 	if cfg.now == nil {
 		cfg.now = time.Now
 	}
@@ -114,8 +130,8 @@ func New(source Source, api *APIMetrics, cfg Config) (*Exporter, error) {
 		return nil, err
 	}
 	list := newSubscriptionList(source, cfg)
-	collector := &collector{source: source, subscriptions: list, metrics: metrics, logger: cfg.Logger, now: cfg.now}
-	cache := newCache(collector, cfg)
+	collector := &collector{source: source, subscriptions: list, metrics: metrics, families: familiesFor(cfg, reader), logger: cfg.Logger, now: cfg.now}
+	cache := newCache(collector, reader, cfg)
 	return &Exporter{handlers: newHandlers(cache, cfg), cache: cache}, nil
 }
 

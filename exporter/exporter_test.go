@@ -86,7 +86,11 @@ func startFrom(t testing.TB, tenant simulator.Tenant, cfg Config, azureCfg azure
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	if s.exporter, err = New(source(client), api, cfg); err != nil {
+	var reader *azure.RecommendationReader
+	if tenant.ResourceGraph.Window != 0 { // short enough not to wait for
+		reader = azure.NewRecommendationReader(azure.NewResourceGraph(client))
+	}
+	if s.exporter, err = New(source(client), reader, api, cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.exporter.cache.close)

@@ -73,7 +73,9 @@ func (h *handlers) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	var answer *exposition
 	func() {
 		defer h.scrapes.release()
-		answer = newExposition(h.cache.get(r.Context()), r)
+		snapshot := h.cache.get(r.Context())
+		h.cache.recommendations.refreshIfDue(snapshot)
+		answer = newExposition(snapshot, r)
 		answer.prepare()
 	}()
 	setWriteDeadline(w)

@@ -17,7 +17,7 @@ import (
 var (
 	//go:embed status.css
 	pageCSS string
-	//go:embed page.html landing.html error.html status.html statusdetail.html
+	//go:embed page.html landing.html error.html status.html statusdetail.html statusfixnext.html
 	pageFiles embed.FS
 
 	pages = template.Must(template.New("pages").Funcs(statusFormats).ParseFS(pageFiles, "*.html"))

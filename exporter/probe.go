@@ -41,7 +41,7 @@ func (h *handlers) serveProbe(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := newExposition((&snapshot{
 		subscriptions: []*subscription{sub}, families: probeFamilies(sub.err == nil, time.Since(started)),
-	}).seal(h.cache.cutoffs()), r)
+	}).seal(h.cache.cutoffs(), nil, 0), r)
 	setWriteDeadline(w)
 	if err := answer.serve(w, prometheus.NewRegistry()); err != nil {
 		level.Debug(h.logger).Log("msg", "cannot serve probe", "subscription_id", id, "err", err)

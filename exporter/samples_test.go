@@ -38,7 +38,7 @@ func FuzzSampleWriter(f *testing.F) {
 			Scores:   []azure.Score{{Initiative: azure.DefaultInitiative, Environment: "Azure", Connector: connector, Points: points}},
 			Controls: []azure.Control{{ID: "c", Name: control, Initiative: azure.DefaultInitiative, Environment: "Azure", Connector: connector, Points: &points, Healthy: healthy}},
 		}, time.Now())
-		s := (&snapshot{subscriptions: []*subscription{sub}, families: families}).seal(cutoffs{})
+		s := (&snapshot{subscriptions: []*subscription{sub}, families: families}).seal(cutoffs{}, nil, 0)
 
 		var text, open bytes.Buffer
 		if err := newSampleWriter(&text, false, s.cutoffs).writeSnapshot(s); err != nil {

@@ -21,12 +21,15 @@ type snapshot struct {
 	families      []family
 	oldest        oldest
 
+	recommendations *recommendationSet // nil until they are first read
+	fixes           []*toFix           // of the subscriptions, in the same order
+
 	renderings renderings
 	rendered   atomic.Int64 // nanoseconds that the last rendering took
 }
 
 // cutoffs are the times before which values are too old to be served.
-type cutoffs struct{ failing, healthy time.Time }
+type cutoffs struct{ failing, healthy, recommendations time.Time }
 
 // values returns the values of a subscription that can be served, or nil.
 func (c cutoffs) values(s *subscription) *values {
@@ -50,8 +53,14 @@ type oldest struct {
 }
 
 // seal completes a snapshot before it is published.
-func (s *snapshot) seal(c cutoffs) *snapshot {
+func (s *snapshot) seal(c cutoffs, set *recommendationSet, maxRecommendations int) *snapshot {
 	s.cutoffs, s.oldest = c, oldest{poll: s.collectedAt}
+	if set != nil {
+		s.recommendations, s.fixes = set, make([]*toFix, len(s.subscriptions))
+		for i, sub := range s.subscriptions {
+			s.fixes[i] = newToFix(set, sub, c, maxRecommendations)
+		}
+	}
 	for _, sub := range s.subscriptions {
 		if !sub.Active() {
 			continue
@@ -82,11 +91,32 @@ func (s *snapshot) expires(now cutoffs) bool {
 		!s.oldest.healthy.IsZero() && s.oldest.healthy.Before(now.healthy)
 }
 
-// asOf returns the snapshot without the values that are too old by now.
-func (s *snapshot) asOf(now cutoffs) *snapshot {
+// toFix returns what the subscription with this index has to fix, or nil if that is unknown.
+func (s *snapshot) toFix(i int) *toFix {
+	if s.fixes == nil {
+		return nil
+	}
+	return s.fixes[i]
+}
+
+// beyondMaximum is the number of recommendations that are summed up, and whether the
+// recommendations of any subscription are known.
+func (s *snapshot) beyondMaximum() (n int, known bool) {
+	for _, fix := range s.fixes {
+		if fix != nil {
+			n += fix.beyond
+			known = known || len(fix.scopes) > 0
+		}
+	}
+	return n, known
+}
+
+// asOf returns the snapshot without the values that are too old by now, and with these
+// recommendations.
+func (s *snapshot) asOf(now cutoffs, set *recommendationSet, maxRecommendations int) *snapshot {
 	aged := &snapshot{collectedAt: s.collectedAt, duration: s.duration, err: s.err, subscriptions: s.subscriptions, api: s.api, families: s.families}
 	aged.rendered.Store(s.rendered.Load())
-	return aged.seal(now)
+	return aged.seal(now, set, maxRecommendations)
 }
 
 // isFresh says whether the snapshot can be served without a collection: it has a token, the list,
@@ -115,11 +145,19 @@ func (s *snapshot) renderTime() time.Duration { return time.Duration(s.rendered.
 
 // find returns the subscription with this ID, or nil.
 func (s *snapshot) find(id string) *subscription {
+	if i := s.index(id); i >= 0 {
+		return s.subscriptions[i]
+	}
+	return nil
+}
+
+// index returns the position of the subscription with this ID, or -1.
+func (s *snapshot) index(id string) int {
 	i, ok := slices.BinarySearchFunc(s.subscriptions, id, func(sub *subscription, id string) int {
 		return strings.Compare(sub.ID, id)
 	})
 	if !ok {
-		return nil
+		return -1
 	}
-	return s.subscriptions[i]
+	return i
 }

@@ -34,6 +34,19 @@ type statusControl struct {
 	Gain                              float64 // the points that are missing
 	OfAll                             float64 // how much of the total score they are, as a ratio
 	Healthy, Unhealthy, NotApplicable int64
+	Recommendations                   []statusRecommendation // most urgent first
+}
+
+// statusRecommendation is a recommendation of a control.
+type statusRecommendation struct {
+	*azure.Recommendation
+	Resources   int64
+	MaxIncrease float64 // points
+}
+
+// HasRecommendations says whether any control shows a recommendation.
+func (s *statusSection) HasRecommendations() bool {
+	return slices.ContainsFunc(s.Controls, func(c statusControl) bool { return len(c.Recommendations) > 0 })
 }
 
 func newStatusDetail(s *snapshot, sub *subscription, portal string) *statusDetail {
@@ -64,7 +77,9 @@ func newStatusDetail(s *snapshot, sub *subscription, portal string) *statusDetai
 		if sections[key] == nil {
 			sections[key] = &statusSection{statusScore: newStatusScore(&score{key: unique.Make(key)}, totals)}
 		}
-		sections[key].Controls = append(sections[key].Controls, newStatusControl(c, scores[key], totals))
+		shown := newStatusControl(c, scores[key], totals)
+		shown.Recommendations = recommendationsOf(s.toFix(s.index(sub.ID)), c)
+		sections[key].Controls = append(sections[key].Controls, shown)
 	}
 	for _, section := range sections {
 		slices.SortStableFunc(section.Controls, func(a, b statusControl) int {
@@ -76,6 +91,24 @@ func newStatusDetail(s *snapshot, sub *subscription, portal string) *statusDetai
 		return cmp.Or(cmp.Compare(a.Connector, b.Connector), cmp.Compare(a.Environment, b.Environment), defaultFirst(a.Initiative, b.Initiative))
 	})
 	return d
+}
+
+// recommendationsOf returns the recommendations that a control can gain points from.
+func recommendationsOf(fix *toFix, c *control) []statusRecommendation {
+	if fix == nil {
+		return nil
+	}
+	var all []statusRecommendation
+	for _, scope := range fix.scopes {
+		for _, r := range scope.recommendations {
+			for _, i := range r.increases {
+				if i.control == c {
+					all = append(all, statusRecommendation{r.Recommendation, int64(r.unhealthy), i.points})
+				}
+			}
+		}
+	}
+	return all
 }
 
 func newStatusControl(c *control, s *score, totals totals) statusControl {

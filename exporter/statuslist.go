@@ -11,7 +11,8 @@ const statusPageRows = 100
 // statusList is the list of subscriptions and connectors.
 type statusList struct {
 	Totals  []*total // of each initiative, the default one first
-	Known   int      // subscriptions, whatever the query
+	FixNext []*fixNext
+	Known   int // subscriptions, whatever the query
 	Columns []statusColumn
 	Filters []statusFilter
 	Search  statusSearch
@@ -49,6 +50,9 @@ func newStatusList(s *snapshot, q statusQuery, portal string) *statusList {
 	list := &statusList{
 		Totals: totals.sorted(), Known: len(s.subscriptions), Columns: newStatusColumns(q),
 		Search: statusSearch{q.search, q.state, q.order, maxSearch, q.withSearch("").link()},
+	}
+	if q == (statusQuery{page: 1}) { // not when people search
+		list.FixNext = newFixNext(s)
 	}
 	entries := list.filter(s, q)
 	for i := range entries {

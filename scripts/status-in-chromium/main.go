@@ -101,7 +101,7 @@ func shootTenant(dir, name string, tenant simulator.Tenant, pages map[string]str
 	cfg := exporter.DefaultConfig()
 	cfg.ScrapeTimeout, cfg.Demo, cfg.Portal = timeout, name == "demo", "portal.azure.com"
 	cfg.Settings = []exporter.Setting{{Name: "azure.source", Value: "resourcegraph"}}
-	exp, err := exporter.New(azure.NewResourceGraph(client), api, cfg)
+	exp, err := exporter.New(azure.NewResourceGraph(client), nil, api, cfg)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,160 @@
+package exporter
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
+)
+
+// The values of --recommendations.
+const (
+	RecommendationsFull    = "full"    // counts per subscription and recommendation
+	RecommendationsSummary = "summary" // counts per subscription and severity
+	RecommendationsOff     = "off"
+)
+
+const (
+	// recommendationsTimeout bounds a refresh. Its queries leave most of the quota to the scores.
+	recommendationsTimeout = 10 * time.Minute
+	// recommendationsRetry is when a refresh that read nothing is repeated.
+	recommendationsRetry = 5 * time.Minute
+)
+
+// recommendations are refreshed in the background of scrapes. They never delay a scrape, and never
+// change a score.
+type recommendations struct {
+	reader   *azure.RecommendationReader // nil: off
+	interval time.Duration
+	publish  func(*recommendationSet)
+	panicked func()
+	logger   log.Logger
+	now      func() time.Time
+
+	ctx     context.Context // of all refreshes
+	running *sync.WaitGroup
+
+	mu      sync.Mutex
+	busy    bool
+	dueAt   time.Time
+	success time.Time // the end of the last complete refresh
+	failing map[string]azure.Reason
+}
+
+// recommendationSet is the result of a refresh, ready to be looked up. It is immutable.
+type recommendationSet struct {
+	*azure.Recommendations
+	byID    map[string]*azure.SubscriptionRecommendations
+	success time.Time // the end of the last complete refresh; zero if there was none
+}
+
+// refreshIfDue starts a refresh for the subscriptions of a snapshot if the last one is older than
+// the interval.
+func (r *recommendations) refreshIfDue(s *snapshot) {
+	if r.reader == nil || s.err != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.busy || r.now().Before(r.dueAt) || r.ctx.Err() != nil {
+		return
+	}
+	r.busy = true
+	r.running.Go(func() { r.refresh(assessed(s)) })
+}
+
+// assessed are the active subscriptions, and what their controls say of their resources.
+func assessed(s *snapshot) []azure.AssessedSubscription {
+	var all []azure.AssessedSubscription
+	for _, sub := range s.subscriptions {
+		if !sub.Active() {
+			continue
+		}
+		a := azure.AssessedSubscription{ID: sub.ID, Err: sub.err}
+		v := s.cutoffs.values(sub)
+		if v == nil {
+			v = &values{}
+		}
+		for _, c := range v.controls {
+			a.Healthy = a.Healthy || c.healthy > 0
+			a.Unhealthy = a.Unhealthy || c.unhealthy > 0
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// refresh reads the recommendations and publishes them.
+func (r *recommendations) refresh(subscriptions []azure.AssessedSubscription) {
+	retry := recommendationsRetry
+	defer func() {
+		if p := recover(); p != nil {
+			r.panicked()
+			level.Error(r.logger).Log("msg", "refresh of recommendations panicked", "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+		r.mu.Lock()
+		r.busy, r.dueAt = false, r.now().Add(retry)
+		r.mu.Unlock()
+	}()
+	ctx, cancel := context.WithTimeout(r.ctx, recommendationsTimeout)
+	defer cancel()
+	set := &recommendationSet{Recommendations: r.reader.Refresh(ctx, subscriptions), byID: make(map[string]*azure.SubscriptionRecommendations, len(subscriptions))}
+	failed, transient := 0, false
+	for i := range set.Subscriptions {
+		s := &set.Subscriptions[i]
+		set.byID[s.ID] = s
+		if s.Err != nil {
+			failed++
+			transient = transient || isTransient(azure.ReasonOf(s.Err))
+		}
+	}
+	if r.ctx.Err() != nil {
+		return // shutting down
+	}
+	if failed < len(set.Subscriptions) || failed == 0 {
+		retry = r.interval
+	}
+	if !transient && set.Err == nil { // what Azure refuses is complete without it
+		r.success = r.now()
+	}
+	set.success = r.success
+	r.logTransitions(set)
+	r.publish(set)
+}
+
+// logTransitions logs the subscriptions whose recommendations start to fail or recover, in one line
+// for each reason: usually they fail together.
+func (r *recommendations) logTransitions(set *recommendationSet) {
+	failing := map[string]azure.Reason{}
+	started, first := map[azure.Reason]int{}, map[azure.Reason]error{}
+	for i := range set.Subscriptions {
+		s := &set.Subscriptions[i]
+		if s.Err == nil {
+			continue
+		}
+		reason := azure.ReasonOf(s.Err)
+		failing[s.ID] = reason
+		if r.failing[s.ID] != reason {
+			started[reason]++
+			if first[reason] == nil {
+				first[reason] = s.Err
+			}
+		}
+	}
+	for reason, count := range started {
+		level.Warn(r.logger).Log("msg", "cannot read recommendations", "subscriptions", count, "reason", reason, "err", first[reason])
+	}
+	if len(r.failing) > 0 && len(failing) == 0 {
+		level.Info(r.logger).Log("msg", "recommendations can be read again", "subscriptions", len(r.failing))
+	}
+	r.failing = failing
+	if set.Err != nil {
+		level.Warn(r.logger).Log("msg", "names or controls of recommendations are incomplete", "reason", azure.ReasonOf(set.Err), "err", set.Err)
+	}
+}
