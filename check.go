@@ -16,10 +16,13 @@ import (
 )
 
 // check makes every request that a scrape makes and prints which of them fail and how to fix that.
-func check(ctx context.Context, client *azure.Client, format string, stdout, stderr *os.File) int {
+func check(ctx context.Context, client *azure.Client, recommendations bool, format string, stdout, stderr *os.File) int {
 	progress := &progress{w: stderr}
 	report := client.Check(ctx, progress.start, progress.advance)
 	progress.erase()
+	if recommendations && len(report.Subscriptions) > 0 {
+		report.CheckRecommendations(ctx, azure.NewResourceGraph(client))
+	}
 	var err error
 	if format == "json" {
 		encoder := json.NewEncoder(stdout)
@@ -145,23 +148,26 @@ func inWords(s azure.SubscriptionReport) string {
 	case readable:
 		return "✓ read"
 	}
-	if !s.Scores.OK {
-		return symbol(*s.Scores)
+	for _, r := range []*azure.CheckResult{s.Scores, s.Controls, s.Recommendations} {
+		if r != nil && !r.OK {
+			return symbol(*r)
+		}
 	}
-	return symbol(*s.Controls)
+	return symbol(*s.Scores)
 }
 
-// failuresOf returns what is wrong with a subscription. One fix is enough for both lists.
+// failuresOf returns what is wrong with a subscription, once for each fix.
 func failuresOf(s azure.SubscriptionReport) (failures []string) {
 	if s.OK() {
 		return nil
 	}
 	where := strings.TrimSpace(s.ID + "  " + s.Name)
-	if !s.Scores.OK {
-		failures = append(failures, failure(*s.Scores, where))
-	}
-	if !s.Controls.OK && s.Controls.Fix != s.Scores.Fix {
-		failures = append(failures, failure(*s.Controls, where))
+	fixes := map[string]bool{}
+	for _, r := range []*azure.CheckResult{s.Scores, s.Controls, s.Recommendations} {
+		if r != nil && !r.OK && !fixes[r.Fix] {
+			fixes[r.Fix] = true
+			failures = append(failures, failure(*r, where))
+		}
 	}
 	return failures
 }

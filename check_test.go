@@ -19,6 +19,7 @@ func TestCheck(t *testing.T) {
 	first := simulator.Generate(3, 2).Subscriptions[0].ID
 	all := func(faults map[string]simulator.Fault) simulator.Tenant {
 		tenant := simulator.Generate(3, 2)
+		simulator.GenerateAssessments(&tenant, 1)
 		tenant.Faults = faults
 		return tenant
 	}
@@ -110,6 +111,7 @@ func TestCheck(t *testing.T) {
 func TestCheck_ManySubscriptions(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(60, 1)
+	simulator.GenerateAssessments(&tenant, 1)
 	long := strings.Repeat("long name ", 6) + "end"
 	for i := range tenant.Subscriptions {
 		s := &tenant.Subscriptions[i]

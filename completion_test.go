@@ -16,7 +16,7 @@ func TestCompletion(t *testing.T) {
 	}{
 		{[]string{""}, []string{"serve", "export", "check"}},
 		{[]string{"ex"}, []string{"export"}},
-		{[]string{"export", ""}, []string{"scores", "controls"}},
+		{[]string{"export", ""}, []string{"scores", "controls", "recommendations"}},
 		{[]string{"--azure.cloud", ""}, []string{"public", "custom"}},
 		{[]string{"check", "--output", ""}, []string{"table", "json"}},
 		{[]string{"export", "scores", "--"}, []string{"--output", "--demo"}},
@@ -35,7 +35,7 @@ func TestCompletion(t *testing.T) {
 func TestCompletion_InShells(t *testing.T) {
 	t.Parallel()
 	for shell, test := range map[string]struct{ script, want string }{
-		"bash": {`source "$1"; COMP_WORDS=(` + name + ` export ""); COMP_CWORD=2; _` + name + `_bash_autocomplete; echo "${COMPREPLY[@]}"`, "scores controls"},
+		"bash": {`source "$1"; COMP_WORDS=(` + name + ` export ""); COMP_CWORD=2; _` + name + `_bash_autocomplete; echo "${COMPREPLY[@]}"`, "scores controls recommendations"},
 		// zsh completes only at a prompt, so that only sourcing the script is tested.
 		"zsh": {`compdef() { echo "$@"; }; source "$1"`, "_" + name + " " + name},
 	} {

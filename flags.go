@@ -122,6 +122,12 @@ func newApp(c *config) *kingpin.Application {
 	duration(app, "cache.ttl", "How long a snapshot is fresh. A scrape collects from Azure if it is not; 0 collects at every scrape.", &c.exporter.CacheTTL)
 	duration(app, "cache.max-stale", "Maximum age of the last good values served while a subscription is failing.", &c.exporter.MaxStale)
 
+	app.Flag("recommendations", "Recommendations from Resource Graph: full, summary (counts by severity) or off.").
+		Default(c.exporter.Recommendations).EnumVar(&c.exporter.Recommendations, exporter.RecommendationsFull, exporter.RecommendationsSummary, exporter.RecommendationsOff)
+	duration(app, "recommendations.interval", "Minimum time between two refreshes of recommendations.", &c.exporter.RecommendationsInterval)
+	app.Flag("recommendations.max-per-subscription", "Maximum recommendations of a subscription with series of their own; the others are summed up.").
+		Default(strconv.Itoa(c.exporter.MaxRecommendations)).SetValue((*wholeNumber)(&c.exporter.MaxRecommendations))
+
 	c.web = kingpinflag.AddFlags(app, defaultAddress)
 	app.Flag("web.max-requests", "Maximum number of parallel scrape requests; others are answered 503.").
 		Default(strconv.Itoa(c.exporter.MaxRequests)).SetValue((*wholeNumber)(&c.exporter.MaxRequests))
@@ -131,17 +137,20 @@ func newApp(c *config) *kingpin.Application {
 	app.Flag("demo", "Read a simulated tenant instead of Azure; needs no account and no network.").BoolVar(&c.demo)
 
 	app.Command("serve", "Serve the metrics (default command).")
-	export := app.Command("export", "Write what Azure Resource Manager returns to a JSON file, unchanged.")
-	scores := export.Command("scores", "Write the secure scores of all subscriptions.")
+	export := app.Command("export", "Write what Azure returns to a file.")
+	scores := export.Command("scores", "Write the secure scores of all subscriptions, as Azure Resource Manager returns them.")
 	scores.Flag("output", "File to write; - is standard output.").Short('o').NoEnvar().Default("AzureSecureScore.json").StringVar(&c.output)
-	controls := export.Command("controls", "Write the security controls of all subscriptions.")
+	controls := export.Command("controls", "Write the security controls of all subscriptions, as Azure Resource Manager returns them.")
 	controls.Flag("output", "File to write; - is standard output.").Short('o').NoEnvar().Default("AzureSecureScoreControls.json").StringVar(&c.output)
+	recommendations := export.Command("recommendations", "Write the recommendations of all subscriptions, from Resource Graph.")
+	recommendations.Flag("output", "File to write, CSV if it ends in .csv; - is standard output.").Short('o').NoEnvar().Default("AzureSecureScoreRecommendations.json").StringVar(&c.output)
 	check := app.Command("check", "Check what the identity can read and how to fix what it cannot.")
 	check.Flag("output", "Format: table, json.").NoEnvar().Default("table").EnumVar(&c.output, "table", "json")
 
 	explainErrors(app.Model().FlagGroupModel, app.GetFlag)
 	explainErrors(scores.Model().FlagGroupModel, scores.GetFlag)
 	explainErrors(controls.Model().FlagGroupModel, controls.GetFlag)
+	explainErrors(recommendations.Model().FlagGroupModel, recommendations.GetFlag)
 	explainErrors(check.Model().FlagGroupModel, check.GetFlag)
 	return app
 }

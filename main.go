@@ -77,8 +77,10 @@ func run(args []string, stdout, stderr *os.File) int {
 		return export(ctx, client, azure.SecureScores, cfg.output, stdout, stderr)
 	case "export controls":
 		return export(ctx, client, azure.SecureScoreControls, cfg.output, stdout, stderr)
+	case "export recommendations":
+		return exportRecommendations(ctx, client, cfg.output, stdout, stderr)
 	case "check":
-		return check(ctx, client, cfg.output, stdout, stderr)
+		return check(ctx, client, cfg.exporter.Recommendations != exporter.RecommendationsOff, cfg.output, stdout, stderr)
 	}
 	return serve(ctx, cfg, client, api, logger)
 }

@@ -28,11 +28,16 @@ const (
 // serve serves the metrics until ctx is done.
 func serve(ctx context.Context, cfg *config, client *azure.Client, api *exporter.APIMetrics, logger log.Logger) int {
 	var source exporter.Source = client
+	graph := azure.NewResourceGraph(client)
 	if cfg.source == sourceResourceGraph {
-		source = azure.NewResourceGraph(client)
+		source = graph
+	}
+	var reader *azure.RecommendationReader
+	if cfg.exporter.Recommendations != exporter.RecommendationsOff {
+		reader = azure.NewRecommendationReader(graph)
 	}
 	cfg.exporter.Logger = logger
-	exp, err := exporter.New(source, api, cfg.exporter)
+	exp, err := exporter.New(source, reader, api, cfg.exporter)
 	if err != nil {
 		level.Error(logger).Log("msg", "cannot start", "err", err)
 		return exitFailure
