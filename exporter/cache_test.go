@@ -1,7 +1,9 @@
 package exporter
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -338,5 +340,38 @@ func TestCache_HealthyValuesStay(t *testing.T) {
 				t.Fatalf("the values of a healthy subscription vanished:\n%s", strings.Join(of(lines, sub.ID), "\n"))
 			}
 		}
+	}
+}
+
+// With thousands of subscriptions and Azure hanging, the complete compressed answer arrives before
+// Prometheus gives up, with the last good values.
+func TestCache_CompleteBeforePrometheusGivesUp(t *testing.T) {
+	tenant := simulator.Generate(6000, 16)
+	tenant.SubscriptionPageSize = 1000
+	s := startFrom(t, tenant, DefaultConfig(), azure.Config{}, func(c *azure.Client) Source { return azure.NewResourceGraph(c) })
+	s.get(t, "/metrics", "Accept-Encoding", "gzip")
+	s.SetGraphFault(simulator.Hang())
+	s.advance(time.Minute)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second) // as Prometheus does
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.web.URL+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", "6")
+	req.Header.Set("Accept-Encoding", "gzip")
+	resp, err := s.web.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("the answer is not complete in time: %v", err)
+	}
+	lines := strings.Split(decompress(t, resp.Header.Get("Content-Encoding"), bytes.NewReader(body)), "\n")
+	if current, failing := count(lines, "current"), count(lines, "subscription_scrape_failure"); current != 6000 || failing != 6000 {
+		t.Errorf("%d scores and %d failures of 6,000 subscriptions", current, failing)
 	}
 }

@@ -120,7 +120,7 @@ func (c *collector) logTransition(s *subscription, before subscription) {
 	case reason == "" && before.err != nil:
 		level.Info(logger).Log("msg", "subscription can be read again", "reason", azure.ReasonOf(before.err))
 	case azure.Cause(s.err) != azure.Cause(before.err):
-		level.Warn(logger).Log("msg", "cannot read subscription", "reason", reason, "err", s.err)
+		level.Warn(logger).Log("msg", "cannot read subscription", "reason", reason, "err", s.err, "fix", azure.Hint(s.err, s.ID, azure.Identity{}))
 	case reason != "":
 		level.Debug(logger).Log("msg", "cannot read subscription", "reason", reason, "err", s.err)
 	}

@@ -32,6 +32,9 @@ func TestCollect_LastGoodValues(t *testing.T) {
 			golden(t, "last good values dropped", lines)
 		}
 	}
+	if !strings.Contains(s.log.String(), `fix="az role assignment create --role Reader`) {
+		t.Errorf("the failure is logged without its fix:\n%s", s.log)
+	}
 	// The failure is logged once, not at every scrape, and so is the recovery.
 	s.SetFault(id, nil)
 	s.scrape(t, "10")
@@ -83,14 +86,14 @@ func TestCollect_FairOrder(t *testing.T) {
 
 // Subscriptions that the quota left out come first in the next scrape.
 func TestCollect_FairOrderWithinQuota(t *testing.T) {
-	tenant := simulator.Generate(4500, 1)
+	tenant := simulator.Generate(2500, 1)
 	tenant.Now = time.Now
-	tenant.ResourceGraph.Queries, tenant.ResourceGraph.Window = 6, time.Second
+	tenant.ResourceGraph.Queries, tenant.ResourceGraph.Window = 4, time.Second
 	tenant.ResourceGraph.NoPacking = true // two pages a batch of 1,000, one of the last 500
 	s := startFrom(t, tenant, DefaultConfig(), azure.Config{}, func(c *azure.Client) Source { return azure.NewResourceGraph(c) })
 	for range 12 {
 		lines := s.scrape(t, "1.4")
-		if strings.Count(strings.Join(lines, "\n"), prefix+"subscription_scored{") == 4500 {
+		if strings.Count(strings.Join(lines, "\n"), prefix+"subscription_scored{") == 2500 {
 			return
 		}
 		time.Sleep(1100 * time.Millisecond) // the next window
@@ -131,6 +134,7 @@ func TestCollect_DuplicatesAreLoggedOnce(t *testing.T) {
 
 // Another cause under the same reason is logged: an operator would otherwise fix the wrong thing.
 func TestCollect_ChangedCauseIsLogged(t *testing.T) {
+	t.Parallel()
 	tenant := simulator.Generate(1, 1)
 	s := start(t, tenant, DefaultConfig(), azure.Config{})
 	for _, status := range []int{500, 500, 503, 503} {

@@ -25,6 +25,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "8") // most tests wait for Azure and not for a processor
 	goleak.VerifyTestMain(m,
 		// The Go collector's package starts this one once for the process.
 		goleak.IgnoreCurrent())

@@ -39,7 +39,7 @@ func TestStatus_FixNext(t *testing.T) {
 // The gains of all controls are what the total score lacks.
 func TestStatus_FixNextGains(t *testing.T) {
 	t.Parallel()
-	s := startWithRecommendations(t, simulator.Generate(5, 6), DefaultConfig())
+	s := startWithRecommendations(t, simulator.Generate(5, fixNextControls), DefaultConfig())
 	s.scrape(t, "10")
 	snapshot := s.exporter.cache.latest()
 	gain := 0.0

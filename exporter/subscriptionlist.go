@@ -167,7 +167,7 @@ func (l *subscriptionList) logTransition(err error) {
 	case reason == "" && before != nil:
 		level.Info(l.logger).Log("msg", "token and list of subscriptions are available again", "reason", azure.ReasonOf(before))
 	case azure.Cause(err) != azure.Cause(before):
-		level.Error(l.logger).Log("msg", "no token or no list of subscriptions", "reason", reason, "err", err)
+		level.Error(l.logger).Log("msg", "no token or no list of subscriptions", "reason", reason, "err", err, "fix", azure.Hint(err, "", azure.Identity{}))
 	case reason != "":
 		level.Debug(l.logger).Log("msg", "no token or no list of subscriptions", "reason", reason, "err", err)
 	}
