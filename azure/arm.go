@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -36,27 +37,28 @@ func (c *Client) get(ctx context.Context, operation, link string) (body []byte, 
 
 // response is an HTTP response whose body has been read.
 type response struct {
-	status int // 0 if there was no response
+	status int // 0 if there was no complete response
 	header http.Header
 	body   []byte
 }
 
-// do sends a request and reads the response. Every failure is an [*Error]; a response other than 200
-// is returned beside it.
+// do sends a request and reads the response. Every failure is an [*Error]; a response other than
+// 200 is returned beside it.
 func (c *Client) do(req *policy.Request, operation string) (response, error) {
 	req.Raw().Header.Set("Accept", "application/json")
 	req.SetOperationValue(requestOperation(operation))
 	httpResponse, err := c.pipeline.Do(req)
 	if err != nil {
 		e := classify(err)
-		if httpResponse != nil {
-			httpResponse.Body.Close()
-			// azcore could not parse the challenge, and its error quotes it.
-			if httpResponse.StatusCode == http.StatusUnauthorized && e.Reason == ReasonNetwork {
-				e = classifyResponse(response{status: httpResponse.StatusCode, header: httpResponse.Header})
-			}
+		if httpResponse == nil {
+			return response{}, e
 		}
-		return response{}, e
+		httpResponse.Body.Close()
+		// azcore could not parse the challenge, and its error quotes it.
+		if httpResponse.StatusCode == http.StatusUnauthorized && e.Reason == ReasonNetwork {
+			e = classifyResponse(response{status: httpResponse.StatusCode, header: httpResponse.Header})
+		}
+		return response{header: httpResponse.Header}, e
 	}
 	body, err := runtime.Payload(httpResponse)
 	if err != nil {
@@ -67,6 +69,32 @@ func (c *Client) do(req *policy.Request, operation string) (response, error) {
 		return resp, classifyResponse(resp)
 	}
 	return resp, nil
+}
+
+// stream is like do, but read gets the body of a 200 while it arrives, once for each attempt.
+func (c *Client) stream(req *policy.Request, operation string, read func(io.Reader) error) (response, error) {
+	runtime.SkipBodyDownload(req)
+	req.SetOperationValue(bodyReader(read))
+	return c.do(req, operation)
+}
+
+// bodyReader carries the reader of a body to streamPolicy.
+type bodyReader func(io.Reader) error
+
+// streamPolicy reads a body within the attempt, so that the other policies see its end.
+type streamPolicy struct{}
+
+// Do implements [policy.Policy].
+func (streamPolicy) Do(req *policy.Request) (*http.Response, error) {
+	resp, err := req.Next()
+	var read bodyReader
+	if err != nil || resp.StatusCode != http.StatusOK || !req.OperationValue(&read) {
+		return resp, err
+	}
+	defer resp.Body.Close()
+	err = read(resp.Body)
+	resp.Body = http.NoBody
+	return resp, err
 }
 
 // transientStatus are the statuses after which a retry may succeed.

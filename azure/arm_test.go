@@ -7,7 +7,8 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
 
-// A retry that might not fit the deadline is not made: the response is the reason, not the deadline.
+// A retry that might not fit the deadline is not made: the response is the reason, not the
+// deadline.
 func TestRetry_FitsDeadline(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(1, 1)

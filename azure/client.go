@@ -186,6 +186,7 @@ func New(cfg Config) (*Client, error) {
 				limitPolicy{semaphore.NewWeighted(int64(cfg.Concurrency))},
 				bearerPolicy{host: endpoint.Host, token: token}, // inside the limit: no request waits with a token that is refused meanwhile
 				metricsPolicy{observe: cfg.Observe},
+				streamPolicy{},
 			},
 		}, &options),
 		token:            token,

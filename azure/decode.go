@@ -2,13 +2,21 @@ package azure
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxBody bounds one response body, after decompression. A real page of 1,000 subscriptions or controls
-// is well below 1 MiB.
+// maxBody bounds one response body, after decompression. A real page of 1,000 subscriptions or
+// controls is well below 1 MiB.
 const maxBody = 8 << 20
+
+// lenient are the rules of encoding/json: Azure's services differ in the case of names.
+var lenient = json.JoinOptions(json.MatchCaseInsensitiveNames(true), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
 // decode decodes JSON whose arrays have up to limit elements together. They are counted first,
 // because decoding them is what takes the memory.
@@ -17,14 +25,24 @@ func decode(body []byte, into any, limit int) error {
 		return invalidBecause(causeTooLarge, "more than %d items", limit)
 	}
 	body = trimMark(body)
-	err := json.Unmarshal(body, into)
-	switch _, isSyntax := errors.AsType[*json.SyntaxError](err); {
-	case err == nil:
-		return nil
-	case isSyntax && bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")):
+	if err := json.Unmarshal(body, into, lenient); err != nil {
+		return invalidJSON(err, body)
+	}
+	return nil
+}
+
+// invalidJSON explains why a text with this beginning cannot be decoded. The error quotes no value.
+func invalidJSON(err error, beginning []byte) *Error {
+	syntax, isSyntax := errors.AsType[*jsontext.SyntacticError](err)
+	wrong, isWrong := errors.AsType[*json.SemanticError](err)
+	switch {
+	case isSyntax && bytes.HasPrefix(bytes.TrimSpace(trimMark(beginning)), []byte("<")):
 		return invalidBecause(causeForeign, "HTML or XML instead of JSON: something answers in Azure's place")
 	case isSyntax:
-		return invalidBecause(causeNotJSON, "%s", oneLine(err.Error()))
+		return invalidBecause(causeNotJSON, "invalid JSON at byte %d: %s", syntax.ByteOffset, oneLine(fmt.Sprint(syntax.Err)))
+	case isWrong:
+		kind := strings.NewReplacer("{", "object", "[", "array").Replace(wrong.JSONKind.String())
+		return invalidResponse("unexpected %s at %s", kind, oneLine(cmp.Or(string(wrong.JSONPointer), "/")))
 	}
 	return invalidResponse("%s", oneLine(err.Error()))
 }
@@ -32,16 +50,22 @@ func decode(body []byte, into any, limit int) error {
 // trimMark removes the byte order mark that some Azure services send.
 func trimMark(body []byte) []byte { return bytes.TrimPrefix(body, []byte("\ufeff")) }
 
-// listOf returns the items of a list. Nothing but an array without an error beside it is a list: null,
-// or an object without one, must not look like an empty list, which means that there is no score.
+// listOf returns the items of a list. Nothing but an array without an error beside it is a list:
+// null, or an object without one, must not look like an empty list, which means that there is no
+// score.
 func listOf[T any](items *[]T, failure *errorBody, body []byte) ([]T, error) {
 	if items != nil && failure == nil {
 		return *items, nil
 	}
-	if code := displayCode(errorCodes(response{body: body})); code != "" {
-		return nil, invalidBecause(causeNotAList, "an error instead of a list: %s", code)
+	return nil, notAList(errorCodes(response{body: body}))
+}
+
+// notAList is the failure of a response that may hold an error instead.
+func notAList(codes []string) *Error {
+	if code := displayCode(codes); code != "" {
+		return invalidBecause(causeNotAList, "an error instead of a list: %s", code)
 	}
-	return nil, invalidBecause(causeNotAList, "the response is not a list")
+	return invalidBecause(causeNotAList, "the response is not a list")
 }
 
 // countElements counts the elements of all arrays in a JSON text. An empty array counts as one, and

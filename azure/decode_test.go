@@ -28,7 +28,7 @@ func TestDecode_ItemsAreBounded(t *testing.T) {
 				"ARM": client.SecureScores, "Resource Graph": NewResourceGraph(client).SecureScores,
 			} {
 				result := read(within(t, 20*time.Second), ids(tenant))[0]
-				if ReasonOf(result.Err) != ReasonInvalidResponse || !strings.Contains(result.Err.Error(), "items") {
+				if ReasonOf(result.Err) != ReasonInvalidResponse || Cause(result.Err) != causeTooLarge {
 					t.Errorf("%s: %v", source, result.Err)
 				}
 			}
@@ -47,8 +47,8 @@ func TestCountElements(t *testing.T) {
 	}
 }
 
-// Only an array in value is a list: anything else must not look like a subscription without a score,
-// or like an identity that sees nothing.
+// Only an array in value is a list: anything else must not look like a subscription without a
+// score, or like an identity that sees nothing.
 func TestDecode_OnlyAnArrayIsAList(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{

@@ -103,9 +103,9 @@ func (p *pager) advance(items, bytes int, nextLink string) error {
 	return nil
 }
 
-// resolveNextLink returns nextLink as an absolute address, or "" for none. A relative one is relative
-// to the endpoint, or to the current page if it is a query alone. The result is an https address on
-// the endpoint's host and port, because the request will carry the bearer token.
+// resolveNextLink returns nextLink as an absolute address, or "" for none. A relative one is
+// relative to the endpoint, or to the current page if it is a query alone. The result is an https
+// address on the endpoint's host and port, because the request will carry the bearer token.
 func resolveNextLink(endpoint *url.URL, current, nextLink string) (string, error) {
 	if nextLink == "" {
 		return "", nil

@@ -13,9 +13,9 @@ import (
 
 // Queries are the queries of [ResourceGraph] for scores and controls, by form.
 var Queries = map[string]string{
-	"bag_pack": formBagPack.query(),
-	"pack":     formPack.query(),
-	"plain":    formPlain.query(),
+	"bag_pack": formBagPack.text(packedScores, plainScores),
+	"pack":     formPack.text(packedScores, plainScores),
+	"plain":    formPlain.text(packedScores, plainScores),
 }
 
 // RawResponse is an HTTP response as Azure sent it, for diagnosis. Its status is not interpreted, and

@@ -187,9 +187,9 @@ func (r *Recommendations) row(subscriptionID string, scope RecommendationScope, 
 // every 8 hours and recommendations more often.
 func (c Control) MaxIncrease(unhealthy uint32) float64 {
 	counted := c.Healthy + c.Unhealthy
-	if c.Points == nil || counted <= 0 {
+	if !c.HasPoints || counted <= 0 {
 		return 0
 	}
-	bound := c.Points.Max * min(float64(unhealthy), c.Unhealthy) / counted
-	return max(0, min(bound, c.Points.Max-c.Points.Current))
+	bound := c.Max * min(float64(unhealthy), c.Unhealthy) / counted
+	return max(0, min(bound, c.Max-c.Current))
 }

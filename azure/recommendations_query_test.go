@@ -15,8 +15,8 @@ func TestQueries_Golden(t *testing.T) {
 	byName := part{names: 4, name: 3}
 	byRow := part{names: maxParts, name: 63, ids: 4, id: 2}
 	for name, query := range map[string]string{
-		"scores_packed":       packedQuery,
-		"scores_plain":        plainQuery,
+		"scores_packed":       packedScores,
+		"scores_plain":        plainScores,
 		"counts_packed":       countsQuery(part{}),
 		"counts_packed_part":  countsQuery(byName),
 		"counts_packed_split": countsQuery(byRow),

@@ -1,59 +1,26 @@
 package azure
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-const (
-	// maxAssessmentItems bounds the elements of one response: 300 subscriptions with a thousand texts
-	// each.
-	maxAssessmentItems = 300_000
-	// maxRowPages bounds the pages of one query. A fleet's full page of subscriptions has some 50 in
-	// the plain form.
-	maxRowPages = 200
-)
+// maxAssessmentItems bounds the elements of a row: 300 subscriptions with a thousand texts each.
+const maxAssessmentItems = 300_000
 
 // queryRows reads all pages of a query and calls add with the rows of each, undecoded, so that an
 // invalid row can be left out alone. An error from add ends it. A result that may be incomplete is
 // an error, as [resultTooLarge] if a smaller query may be complete.
 func (g *ResourceGraph) queryRows(ctx context.Context, query string, ids []string, add func([]json.RawMessage) error) error {
-	request := graphRequest{query, ids, graphOptions{ResultFormat: "objectArray", Top: g.pageSize}}
-	seen := map[string]bool{}
-	rows := 0
-	for len(seen) < maxRowPages {
-		seen[request.Options.SkipToken] = true
-		body, _, err := g.post(ctx, request)
-		if err != nil {
-			return err
-		}
-		var page graphDocument[json.RawMessage]
-		if err := decode(body, &page, maxAssessmentItems); err != nil {
-			return err
-		}
-		data, err := listOf(page.Data, page.Error, body)
-		if err == nil {
-			err = add(data)
-		}
-		if err != nil {
-			return err
-		}
-		rows += len(data)
-		switch next := page.SkipToken; {
-		case next == "" && (strings.EqualFold(page.ResultTruncated, "true") || rows < page.TotalRecords):
-			return invalidBecause(causeTruncated, "%d of %d rows came", rows, page.TotalRecords)
-		case next == "":
-			return nil
-		case seen[next]:
-			return invalidResponse("$skipToken leads back to a page already read")
-		default:
-			request.Options.SkipToken = next
-		}
-	}
-	return invalidBecause(causeTruncated, "more than %d pages", maxRowPages)
+	copyRow := func(row jsontext.Value) json.RawMessage { return bytes.Clone(row) }
+	_, err := readPages(ctx, g, query, ids, copyRow, add)
+	return err
 }
 
 // packedCounts is a row of [countsQuery].

@@ -302,18 +302,18 @@ func TestControl_MaxIncrease(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 10_000 {
 		healthy, unhealthy, points := float64(random.IntN(1000)), float64(random.IntN(1000)), float64(random.IntN(11))
-		c := Control{Healthy: healthy, Unhealthy: unhealthy, Points: &Points{Max: points}}
+		c := Control{Healthy: healthy, Unhealthy: unhealthy, Points: Points{Max: points}, HasPoints: true}
 		if healthy+unhealthy > 0 {
-			c.Points.Current = points / (healthy + unhealthy) * healthy
+			c.Current = points / (healthy + unhealthy) * healthy
 		}
-		gain := c.Points.Max - c.Points.Current
+		gain := c.Max - c.Current
 		n := uint32(random.IntN(1500))
 		bound := c.MaxIncrease(n)
 		if bound < 0 || bound > gain {
-			t.Fatalf("%+v %+v: %d unhealthy resources gain up to %g, the control %g", c, *c.Points, n, bound, gain)
+			t.Fatalf("%+v %+v: %d unhealthy resources gain up to %g, the control %g", c, c.Points, n, bound, gain)
 		}
 		if all := c.MaxIncrease(uint32(unhealthy)); unhealthy+healthy > 0 && (all > gain || gain-all > 1e-9) {
-			t.Fatalf("%+v %+v: fixing everything gains %g, want %g", c, *c.Points, all, gain)
+			t.Fatalf("%+v %+v: fixing everything gains %g, want %g", c, c.Points, all, gain)
 		}
 		if n > 0 && bound < c.MaxIncrease(n-1) {
 			t.Fatalf("%+v: one more resource lowers the bound", c)
@@ -321,8 +321,8 @@ func TestControl_MaxIncrease(t *testing.T) {
 	}
 	for name, c := range map[string]Control{
 		"no points":       {Healthy: 1, Unhealthy: 1},
-		"no resource":     {Points: &Points{Max: 4}},
-		"points by error": {Healthy: 1, Unhealthy: 1, Points: &Points{Current: 5, Max: 4}},
+		"no resource":     {Points: Points{Max: 4}, HasPoints: true},
+		"points by error": {Healthy: 1, Unhealthy: 1, Points: Points{Current: 5, Max: 4}, HasPoints: true},
 	} {
 		if got := c.MaxIncrease(7); got != 0 {
 			t.Errorf("%s: %g", name, got)

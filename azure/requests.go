@@ -30,9 +30,9 @@ type Request struct {
 	// Duration is from sending the request to the end of the response body, without the wait for a
 	// free slot among the concurrent requests.
 	Duration time.Duration
-	// QuotaRemaining holds what Azure reports of its limits, in requests, by the names of a closed set:
-	// the rest of the documented x-ms-ratelimit-remaining-* headers, and user-quota of Resource Graph's
-	// x-ms-user-quota-remaining.
+	// QuotaRemaining holds what Azure reports of its limits, in requests, by the names of a closed
+	// set: the rest of the documented x-ms-ratelimit-remaining-* headers, and user-quota of Resource
+	// Graph's x-ms-user-quota-remaining.
 	QuotaRemaining map[string]float64
 }
 
@@ -75,7 +75,8 @@ func (p metricsPolicy) Do(req *policy.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// quotaLimits are the limits that ARM documents, as its headers name them. They become label values.
+// quotaLimits are the limits that ARM documents, as its headers name them. They become label
+// values.
 var quotaLimits = []string{
 	"subscription-reads", "subscription-global-reads", "subscription-writes", "subscription-global-writes",
 	"subscription-resource-requests", "subscription-resource-entities-read",

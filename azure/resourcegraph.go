@@ -17,25 +17,22 @@ const (
 	resourceGraphPath       = "/providers/Microsoft.ResourceGraph/resources"
 	resourceGraphAPIVersion = "2024-04-01"
 
-	maxGraphBody     = 17 << 20 // bytes; Resource Graph's own limit is 16 MiB
-	maxGraphItems    = 100_000  // rows of a response and the items packed into them
-	maxGraphPages    = 100      // of a batch, which is halved if it has more
-	maxSubscriptions = 1000     // of a query
-	graphPageSize    = 1000     // rows of a response
-	graphParallel    = 4        // batches: responses of several megabytes are held in memory whole
+	maxSubscriptions = 1000 // of a query
+	graphParallel    = 4    // batches
 	// fallbackAge is how long ARM's result for a subscription without rows is valid.
 	fallbackAge = 10 * time.Minute
 )
 
-// ResourceGraph reads scores and controls from Azure Resource Graph (api-version 2024-04-01) with one
-// query per 1,000 subscriptions, where [Client] makes two requests per subscription. It includes the
-// connectors to other clouds. Everything except [ResourceGraph.SecureScores] is the client's.
+// ResourceGraph reads scores and controls from Azure Resource Graph (api-version 2024-04-01) with
+// one query per 1,000 subscriptions, where [Client] makes two requests per subscription. It
+// includes the connectors to other clouds. Everything except [ResourceGraph.SecureScores] is the
+// client's.
 //
-// Resource Graph silently leaves out a subscription that the identity cannot read, and one without a
-// score. A subscription without rows is therefore read from ARM's lists, which tell these cases apart,
-// and so are all subscriptions of a query that is refused as forbidden or not found. ARM's result is
-// valid for ten minutes, because many subscriptions may have no score, and for ten more while ARM is
-// too slow or throttles.
+// Resource Graph silently leaves out a subscription that the identity cannot read, and one without
+// a score. A subscription without rows is therefore read from ARM's lists, which tell these cases
+// apart, and so are all subscriptions of a query that is refused as forbidden or not found. ARM's
+// result is valid for ten minutes, because many subscriptions may have no score, and for ten more
+// while ARM is too slow or throttles.
 //
 // Three forms of the query exist, because the best one is untested against real Azure: see
 // [queryForm].
@@ -43,7 +40,7 @@ type ResourceGraph struct {
 	*Client
 	quota    *graphQuota
 	pageSize int
-	form     formChoice
+	scores   graphQuery
 	// plainSlot serialises the plain query, which needs many requests per batch: concurrent batches
 	// would all be late.
 	plainSlot *semaphore.Weighted
@@ -60,6 +57,7 @@ func NewResourceGraph(c *Client) *ResourceGraph {
 func newResourceGraph(c *Client, pageSize int, quota *graphQuota) *ResourceGraph {
 	return &ResourceGraph{
 		Client: c, quota: quota, pageSize: pageSize,
+		scores:    graphQuery{subject: "scores", packed: packedScores, plain: plainScores},
 		plainSlot: semaphore.NewWeighted(1), armFallback: map[string]Result{},
 	}
 }
@@ -99,7 +97,7 @@ func (g *ResourceGraph) SecureScores(ctx context.Context, subscriptionIDs []stri
 
 // readBatch returns the results of the subscriptions that have rows, or of all if the query fails.
 func (g *ResourceGraph) readBatch(ctx context.Context, ids []string) map[string]Result {
-	answer, err := g.query(ctx, ids)
+	found, startedAt, err := g.queryScores(ctx, ids)
 	half := len(ids) / 2
 	switch {
 	case half > 0 && resultTooLarge(err):
@@ -113,17 +111,17 @@ func (g *ResourceGraph) readBatch(ctx context.Context, ids []string) map[string]
 	if err != nil {
 		err = fmt.Errorf("query Resource Graph for %d subscriptions: %w", len(ids), err)
 		for _, id := range ids {
-			results[id] = Result{StartedAt: answer.startedAt, Err: err}
+			results[id] = Result{StartedAt: startedAt, Err: err}
 		}
 		return results
 	}
 	readAt := g.now()
-	for id, items := range answer.subscriptions {
-		result := Result{StartedAt: answer.startedAt, ReadAt: readAt}
-		if result.Scores, result.Controls, err = items.parse(id); err != nil {
-			result = Result{StartedAt: answer.startedAt, Err: fmt.Errorf("read Resource Graph's rows of subscription %s: %w", id, err)}
+	for id, row := range found {
+		if row.err != nil {
+			results[id] = Result{StartedAt: startedAt, Err: fmt.Errorf("read Resource Graph's rows of subscription %s: %w", id, row.err)}
+		} else {
+			results[id] = Result{Scores: row.scores, Controls: row.controls, StartedAt: startedAt, ReadAt: readAt}
 		}
-		results[id] = result
 	}
 	return results
 }

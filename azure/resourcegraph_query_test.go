@@ -15,8 +15,8 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
 
-// forms refuses forms of the query and counts all of them. The simulator does not know pack, which is
-// bag_pack by another name.
+// forms refuses forms of the query and counts all of them. The simulator does not know pack, which
+// is bag_pack by another name.
 type forms struct {
 	mu      sync.Mutex
 	refused map[queryForm]bool

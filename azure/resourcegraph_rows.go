@@ -1,131 +1,145 @@
 package azure
 
 import (
-	"encoding/json"
+	"cmp"
+	"context"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// graphDocument is one response of Resource Graph.
-type graphDocument[Row any] struct {
-	TotalRecords    int        `json:"totalRecords"`
-	Data            *[]Row     `json:"data"`
-	ResultTruncated string     `json:"resultTruncated"`
-	SkipToken       string     `json:"$skipToken"`
-	Error           *errorBody `json:"error"`
+const (
+	graphScores = `securityresources | where type in~ ('microsoft.security/securescores','microsoft.security/securescores/securescorecontrols')`
+
+	// packedScores returns one row per subscription, which holds its scores and controls, so that a
+	// batch is one page and costs one request of a small quota. The ID says which of both an item is.
+	packedScores = graphScores + ` | summarize items = make_list(bag_pack('id', id, 'displayName', properties.displayName, 'score', properties.score, 'weight', properties.weight, 'environment', properties.environment, 'healthy', properties.healthyResourceCount, 'unhealthy', properties.unhealthyResourceCount, 'notApplicable', properties.notApplicableResourceCount)) by subscriptionId`
+
+	// plainScores returns one row per score and control. Resource Graph pages a result that has a
+	// column id; the order keeps the pages from overlapping.
+	plainScores = graphScores + ` | project id, subscriptionId, displayName = properties.displayName, score = properties.score, weight = properties.weight, environment = properties.environment, healthy = properties.healthyResourceCount, unhealthy = properties.unhealthyResourceCount, notApplicable = properties.notApplicableResourceCount | order by id asc`
+)
+
+// queryScores returns the scores of the subscriptions that have rows, by ID, and the time of the
+// first attempt, which is zero if none was sent.
+func (g *ResourceGraph) queryScores(ctx context.Context, ids []string) (found map[string]*scoreRow, startedAt time.Time, err error) {
+	err = g.scores.run(g.now, g.logger, func(form queryForm, query string) error {
+		if form == formPlain {
+			if err := g.plainSlot.Acquire(ctx, 1); err != nil {
+				return classify(err)
+			}
+			defer g.plainSlot.Release(1)
+		}
+		found = make(map[string]*scoreRow, len(ids))
+		started, err := readPages(ctx, g, query, ids, parseScoreRow, func(rows []scoreRow) error { return addScores(found, rows) })
+		if startedAt.IsZero() {
+			startedAt = started
+		}
+		return err
+	})
+	return found, startedAt, err
 }
 
-// graphPage is a response without the rows' encoding.
-type graphPage struct {
-	rows         []graphRow
-	totalRecords int
-	truncated    bool
-	skipToken    string
-}
-
-// graphRow is a row of either query: a packed one has items, a plain one is an item.
-type graphRow struct {
-	SubscriptionID string       `json:"subscriptionId"`
-	Items          *[]graphItem `json:"items"`
-	graphItem
-	err error // why the row cannot be decoded
-}
-
-// graphItem is a score or a control.
-type graphItem struct {
-	Type          string    `json:"type"`
-	ID            string    `json:"id"`
-	Name          string    `json:"name"`
-	DisplayName   string    `json:"displayName"`
-	Score         *apiScore `json:"score"`
-	Weight        float64   `json:"weight"`
-	Environment   string    `json:"environment"`
-	Healthy       float64   `json:"healthy"`
-	Unhealthy     float64   `json:"unhealthy"`
-	NotApplicable float64   `json:"notApplicable"`
-}
-
-// decodePage decodes a response. If a value has the wrong type, it decodes row by row: only that row
-// is invalid.
-func decodePage(body []byte) (graphPage, error) {
-	var document graphDocument[graphRow]
-	err := decode(body, &document, maxGraphItems)
-	if err == nil {
-		return newGraphPage(document, body)
-	}
-	var raw graphDocument[json.RawMessage]
-	if decode(body, &raw, maxGraphItems) != nil || raw.Data == nil {
-		return graphPage{}, err
-	}
-	rows := make([]graphRow, len(*raw.Data))
+// addScores adds rows to those found before: the plain query has many of a subscription.
+func addScores(found map[string]*scoreRow, rows []scoreRow) error {
 	for i := range rows {
-		rows[i].err = decode((*raw.Data)[i], &rows[i], maxGraphItems)
-	}
-	return newGraphPage(graphDocument[graphRow]{raw.TotalRecords, &rows, raw.ResultTruncated, raw.SkipToken, raw.Error}, body)
-}
-
-func newGraphPage(d graphDocument[graphRow], body []byte) (graphPage, error) {
-	rows, err := listOf(d.Data, d.Error, body)
-	return graphPage{rows, d.TotalRecords, strings.EqualFold(d.ResultTruncated, "true"), d.SkipToken}, err
-}
-
-// graphAnswer holds the rows of all pages by subscription, and when the first request was sent.
-type graphAnswer struct {
-	startedAt     time.Time
-	subscriptions map[string]*graphItems
-}
-
-func (a graphAnswer) add(rows []graphRow) error {
-	for _, row := range rows {
-		id := strings.ToLower(row.SubscriptionID)
-		if id == "" {
+		row := &rows[i]
+		before := found[row.subscriptionID]
+		switch {
+		case row.subscriptionID == "":
 			return invalidResponse("a row has no subscription ID")
+		case before == nil:
+			found[row.subscriptionID] = row
+		default:
+			before.scores = append(before.scores, row.scores...)
+			before.controls = append(before.controls, row.controls...)
+			before.err = cmp.Or(before.err, row.err)
 		}
-		if a.subscriptions[id] == nil {
-			a.subscriptions[id] = &graphItems{}
-		}
-		a.subscriptions[id].add(row)
 	}
 	return nil
 }
 
-// graphItems are the rows of one subscription in the form of ARM's lists.
-type graphItems struct {
-	scores, controls []scoreItem
-	err              error
+// graphRow is a row of the query of scores: a packed one has items, a plain one is an item.
+type graphRow struct {
+	SubscriptionID string       `json:"subscriptionId"`
+	Items          *[]graphItem `json:"items"`
+	graphItem
 }
 
-func (items *graphItems) add(row graphRow) {
-	packed := []graphItem{row.graphItem} // for a plain row
-	switch {
-	case row.err != nil:
-		items.err = row.err
-		return
-	case row.Items != nil:
-		packed = *row.Items
-	case row.Type == "":
-		items.err = invalidBecause(causeNotAList, "a row without a list of items")
-		return
+// graphItem is a score or a control.
+type graphItem struct {
+	ID            string   `json:"id"`
+	DisplayName   string   `json:"displayName"`
+	Score         apiScore `json:"score"`
+	Weight        float64  `json:"weight"`
+	Environment   string   `json:"environment"`
+	Healthy       float64  `json:"healthy"`
+	Unhealthy     float64  `json:"unhealthy"`
+	NotApplicable float64  `json:"notApplicable"`
+}
+
+// scoreRow holds the scores and controls of a row.
+type scoreRow struct {
+	subscriptionID string
+	scores         []Score
+	controls       []Control
+	err            error
+}
+
+// parseScoreRow parses a row. An invalid one is a failure of its subscription alone.
+func parseScoreRow(text jsontext.Value) scoreRow {
+	var row graphRow
+	err := decode(text, &row, maxGraphItems)
+	if err != nil {
+		var owner struct {
+			SubscriptionID string `json:"subscriptionId"`
+		}
+		_ = decode(text, &owner, maxGraphItems) // the order of the members does not matter
+		row.SubscriptionID = owner.SubscriptionID
 	}
-	for _, i := range packed {
-		item := scoreItem{ID: i.ID, Name: i.Name}
-		p := &item.Properties
-		p.DisplayName, p.Environment, p.Weight, p.Score = i.DisplayName, i.Environment, i.Weight, i.Score
-		p.HealthyResourceCount, p.UnhealthyResourceCount, p.NotApplicableResourceCount = i.Healthy, i.Unhealthy, i.NotApplicable
-		if strings.HasSuffix(strings.ToLower(i.Type), "/securescorecontrols") {
-			items.controls = append(items.controls, item)
-		} else {
-			items.scores = append(items.scores, item)
+	parsed := scoreRow{subscriptionID: strings.ToLower(row.SubscriptionID), err: err}
+	if parsed.err == nil {
+		parsed.err = parsed.parse(&row)
+	}
+	return parsed
+}
+
+func (s *scoreRow) parse(row *graphRow) error {
+	items := []graphItem{row.graphItem} // of a plain row
+	switch {
+	case row.Items != nil:
+		items = *row.Items
+		s.controls = make([]Control, 0, len(items))
+	case row.ID == "":
+		return invalidBecause(causeNotAList, "a row without a list of items")
+	}
+	for i := range items {
+		if err := s.add(items[i].scoreItem()); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
-func (items *graphItems) parse(subscriptionID string) (scores []Score, controls []Control, err error) {
-	if items.err != nil {
-		return nil, nil, items.err
+func (s *scoreRow) add(item *scoreItem) error {
+	if segmentAfter(item.ID, "secureScoreControls") != "" {
+		control, err := item.control(s.subscriptionID)
+		s.controls = append(s.controls, control)
+		return err
 	}
-	if scores, err = parseScores(subscriptionID, items.scores); err == nil {
-		controls, err = parseControls(subscriptionID, items.controls)
+	score, ok, err := item.score(s.subscriptionID)
+	if ok {
+		s.scores = append(s.scores, score)
 	}
-	return scores, controls, err
+	return err
+}
+
+// scoreItem returns the item in the form of ARM's lists.
+func (i *graphItem) scoreItem() *scoreItem {
+	item := &scoreItem{ID: i.ID}
+	p := &item.Properties
+	p.DisplayName, p.Environment, p.Weight, p.Score = i.DisplayName, i.Environment, i.Weight, i.Score
+	p.HealthyResourceCount, p.UnhealthyResourceCount, p.NotApplicableResourceCount = i.Healthy, i.Unhealthy, i.NotApplicable
+	return item
 }

@@ -2,7 +2,6 @@ package azure
 
 import (
 	"bytes"
-	"fmt"
 	"net/http"
 	"regexp"
 	"testing"
@@ -49,36 +48,4 @@ func TestResourceGraphRows_InvalidRowFailsAlone(t *testing.T) {
 			}
 		})
 	}
-}
-
-// FuzzGraphPage: whatever Resource Graph sends, each subscription gets an error or values that are fit
-// for metrics.
-func FuzzGraphPage(f *testing.F) {
-	const item = `{"type":"microsoft.security/securescores","id":"/subscriptions/x/providers/Microsoft.Security/secureScores/ascScore","name":"ascScore","score":{"max":39,"current":23.53,"percentage":0.6033},"weight":67}`
-	const control = `{"type":"microsoft.security/securescores/securescorecontrols","name":"c","displayName":"\u202e","healthy":1e300}`
-	f.Add([]byte(fmt.Sprintf(`{"totalRecords":1,"count":1,"data":[{"subscriptionId":"X","items":[%s,%s]}],"resultTruncated":"false"}`, item, control)))
-	f.Add([]byte(`{"totalRecords":1,"data":[{"subscriptionId":"x",` + item[1:] + `],"$skipToken":"t"}`))
-	f.Add([]byte(`{"data":[{"subscriptionId":"x","items":null},{"subscriptionId":"y","items":[{"score":{"max":"1"}}]},7,null]}`))
-	f.Add([]byte(`{"data":null,"error":{"code":"BadRequest"}}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		page, err := decodePage(body)
-		answer := graphAnswer{subscriptions: map[string]*graphItems{}}
-		if err == nil {
-			err = answer.add(page.rows)
-		}
-		if err != nil && ReasonOf(err) != ReasonInvalidResponse {
-			t.Errorf("reason %q", ReasonOf(err))
-		}
-		for id, items := range answer.subscriptions {
-			scores, controls, err := items.parse(id)
-			if err != nil {
-				if ReasonOf(err) != ReasonInvalidResponse {
-					t.Errorf("reason %q", ReasonOf(err))
-				}
-				continue
-			}
-			checkScores(t, scores)
-			checkControls(t, controls)
-		}
-	})
 }

@@ -1,9 +1,13 @@
 package azure
 
 import (
+	"cmp"
 	"math"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // DefaultInitiative is Defender for Cloud's own initiative, the only one that Microsoft shows. The
@@ -14,8 +18,8 @@ const DefaultInitiative = "ascScore"
 type Points struct{ Current, Max float64 }
 
 // Score is the secure score of a subscription, or of one of its connectors to another cloud, in one
-// initiative. It comes from the API "Secure Scores - List" (api-version 2020-01-01) or from Resource
-// Graph. Azure recomputes it every 8 hours.
+// initiative. It comes from the API "Secure Scores - List" (api-version 2020-01-01) or from
+// Resource Graph. Azure recomputes it every 8 hours.
 type Score struct {
 	Initiative  string // ascScore for Defender for Cloud's default initiative
 	Environment string // Azure; AWS, GCP, … for a connector
@@ -33,7 +37,8 @@ type Control struct {
 	Initiative  string
 	Environment string
 	Connector   string
-	Points      *Points // nil if Azure gives none
+	Points           // zero without HasPoints
+	HasPoints   bool // whether Azure gives any
 	Weight      float64
 	// The number of resources by their state in the control's recommendations.
 	Healthy, Unhealthy, NotApplicable float64
@@ -52,110 +57,134 @@ type Result struct {
 	ReadAt time.Time
 }
 
-// scoreItem is a score or a control as Azure writes it. The API's specification makes every property
-// optional; numbers that it calls integers are accepted with a fraction.
+// scoreItem is a score or a control as Azure writes it. The API's specification makes every
+// property optional; numbers that it calls integers are accepted with a fraction.
 type scoreItem struct {
 	ID         string `json:"id"`
 	Name       string `json:"name"`
 	Properties struct {
-		DisplayName                string    `json:"displayName"`
-		Environment                string    `json:"environment"`
-		Weight                     float64   `json:"weight"`
-		Score                      *apiScore `json:"score"`
-		HealthyResourceCount       float64   `json:"healthyResourceCount"`
-		UnhealthyResourceCount     float64   `json:"unhealthyResourceCount"`
-		NotApplicableResourceCount float64   `json:"notApplicableResourceCount"`
+		DisplayName                string   `json:"displayName"`
+		Environment                string   `json:"environment"`
+		Weight                     float64  `json:"weight"`
+		Score                      apiScore `json:"score"`
+		HealthyResourceCount       float64  `json:"healthyResourceCount"`
+		UnhealthyResourceCount     float64  `json:"unhealthyResourceCount"`
+		NotApplicableResourceCount float64  `json:"notApplicableResourceCount"`
 	} `json:"properties"`
 }
 
 type apiScore struct {
-	Current    *float64 `json:"current"`
-	Max        *float64 `json:"max"`
-	Percentage *float64 `json:"percentage"` // a ratio, despite its name
+	Current    number `json:"current"`
+	Max        number `json:"max"`
+	Percentage number `json:"percentage"` // a ratio, despite its name
+}
+
+// number is a number that can be null or absent.
+type number struct {
+	value float64
+	known bool
+}
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (n *number) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
+	n.known = decoder.PeekKind() != 'n'
+	return json.UnmarshalDecode(decoder, &n.value)
 }
 
 // parseScores returns the scores of a subscription's list. Items without points are left out: Azure
 // lists a subscription before it has scored it.
 func parseScores(subscriptionID string, items []scoreItem) ([]Score, error) {
-	var scores []Score
-	for _, item := range items {
-		if err := item.validate(subscriptionID); err != nil {
+	scores := make([]Score, 0, len(items))
+	for i := range items {
+		s, ok, err := items[i].score(subscriptionID)
+		if err != nil {
 			return nil, err
 		}
-		points := item.points()
-		switch {
-		case points != nil:
-		case item.ID == "" && item.Name == "":
-			return nil, invalidResponse("a score has neither ID nor points")
-		default:
-			continue
+		if ok {
+			scores = append(scores, s)
 		}
-		s := Score{
-			Initiative: item.initiative(), Environment: item.environment(), Connector: item.connector(),
-			Points: *points, Weight: item.Properties.Weight,
-		}
-		if name := sanitize(item.Name); name != "" && !strings.EqualFold(name, DefaultInitiative) {
-			s.Initiative = name
-		}
-		switch percentage := item.Properties.Score.Percentage; {
-		case points.Max == 0:
-		case percentage != nil && *percentage <= 1:
-			s.Ratio = *percentage
-		default: // also if Azure ever sends a percentage
-			s.Ratio = math.Round(points.Current/points.Max*1e4) / 1e4
-		}
-		if s.Ratio > maxNumber { // a maximum close to zero
-			return nil, invalidResponse("the ratio of %g and %g makes no sense", points.Current, points.Max)
-		}
-		scores = append(scores, s)
 	}
 	return scores, nil
 }
 
+// score returns false for an item without points.
+func (i *scoreItem) score(subscriptionID string) (Score, bool, error) {
+	if err := i.validate(subscriptionID); err != nil {
+		return Score{}, false, err
+	}
+	points, ok := i.points()
+	switch {
+	case ok:
+	case i.ID == "" && i.Name == "":
+		return Score{}, false, invalidResponse("a score has neither ID nor points")
+	default:
+		return Score{}, false, nil
+	}
+	s := Score{
+		Initiative: i.initiative(), Environment: i.environment(), Connector: i.connector(),
+		Points: points, Weight: i.Properties.Weight,
+	}
+	if name := sanitize(i.Name); name != "" && !strings.EqualFold(name, DefaultInitiative) {
+		s.Initiative = name
+	}
+	switch percentage := i.Properties.Score.Percentage; {
+	case points.Max == 0:
+	case percentage.known && percentage.value <= 1:
+		s.Ratio = percentage.value
+	default: // also if Azure ever sends a percentage
+		s.Ratio = math.Round(points.Current/points.Max*1e4) / 1e4
+	}
+	if s.Ratio > maxNumber { // a maximum close to zero
+		return Score{}, false, invalidResponse("the ratio of %g and %g makes no sense", points.Current, points.Max)
+	}
+	return s, true, nil
+}
+
 // parseControls returns the controls of a subscription's list.
 func parseControls(subscriptionID string, items []scoreItem) ([]Control, error) {
-	var controls []Control
-	for _, item := range items {
-		if err := item.validate(subscriptionID); err != nil {
+	controls := make([]Control, 0, len(items))
+	for i := range items {
+		c, err := items[i].control(subscriptionID)
+		if err != nil {
 			return nil, err
 		}
-		id := sanitize(item.Name)
-		if id == "" {
-			id = sanitize(item.ID[strings.LastIndexByte(item.ID, '/')+1:])
-		}
-		if id == "" {
-			return nil, invalidResponse("a control has no ID")
-		}
-		p := item.Properties
-		controls = append(controls, Control{
-			ID: strings.ToLower(id), Name: sanitize(p.DisplayName),
-			Initiative: item.initiative(), Environment: item.environment(), Connector: item.connector(),
-			Points: item.points(), Weight: p.Weight,
-			Healthy: p.HealthyResourceCount, Unhealthy: p.UnhealthyResourceCount, NotApplicable: p.NotApplicableResourceCount,
-		})
+		controls = append(controls, c)
 	}
 	return controls, nil
+}
+
+func (i *scoreItem) control(subscriptionID string) (Control, error) {
+	if err := i.validate(subscriptionID); err != nil {
+		return Control{}, err
+	}
+	id := strings.ToLower(cmp.Or(sanitize(i.Name), i.ID[strings.LastIndexByte(i.ID, '/')+1:]))
+	if id = sanitize(id); id == "" {
+		return Control{}, invalidResponse("a control has no ID")
+	}
+	p := &i.Properties
+	c := Control{
+		ID: id, Name: sanitize(p.DisplayName),
+		Initiative: i.initiative(), Environment: i.environment(), Connector: i.connector(),
+		Weight: p.Weight, Healthy: p.HealthyResourceCount, Unhealthy: p.UnhealthyResourceCount, NotApplicable: p.NotApplicableResourceCount,
+	}
+	c.Points, c.HasPoints = i.points()
+	return c, nil
 }
 
 // maxNumber is far above any real score, weight or count.
 const maxNumber = 1e9
 
-// validate rejects another subscription's item and absurd numbers: one of them would spoil every sum
-// that includes it.
-func (i scoreItem) validate(subscriptionID string) error {
+// validate rejects another subscription's item and absurd numbers: one of them would spoil every
+// sum that includes it.
+func (i *scoreItem) validate(subscriptionID string) error {
 	if err := belongsTo(i.ID, subscriptionID); err != nil {
 		return err
 	}
-	p := i.Properties
-	numbers := []float64{p.Weight, p.HealthyResourceCount, p.UnhealthyResourceCount, p.NotApplicableResourceCount}
-	if p.Score != nil {
-		for _, n := range []*float64{p.Score.Current, p.Score.Max, p.Score.Percentage} {
-			if n != nil {
-				numbers = append(numbers, *n)
-			}
-		}
-	}
-	for _, n := range numbers {
+	p := &i.Properties
+	for _, n := range [...]float64{
+		p.Weight, p.HealthyResourceCount, p.UnhealthyResourceCount, p.NotApplicableResourceCount,
+		p.Score.Current.value, p.Score.Max.value, p.Score.Percentage.value,
+	} {
 		if math.IsNaN(n) || n < 0 || n > maxNumber {
 			return invalidResponse("the number %g makes no sense", n)
 		}
@@ -166,32 +195,22 @@ func (i scoreItem) validate(subscriptionID string) error {
 // belongsTo rejects the ID of an item that names another subscription.
 func belongsTo(id, subscriptionID string) error {
 	if owner := segmentAfter(id, "subscriptions"); owner != "" && !strings.EqualFold(owner, subscriptionID) {
-		return invalidResponse("an item belongs to subscription %s", owner)
+		return invalidResponse("an item belongs to subscription %s", sanitize(owner))
 	}
 	return nil
 }
 
-// points returns nil for a score that is null or empty, which Azure may give to a subscription that
-// it has not assessed.
-func (i scoreItem) points() *Points {
-	s := i.Properties.Score
-	if s == nil || s.Current == nil && s.Max == nil {
-		return nil
-	}
-	var p Points
-	if s.Current != nil {
-		p.Current = *s.Current
-	}
-	if s.Max != nil {
-		p.Max = *s.Max
-	}
-	return &p
+// points returns false for a score that is null or empty, which Azure may give to a subscription
+// that it has not assessed.
+func (i *scoreItem) points() (Points, bool) {
+	s := &i.Properties.Score
+	return Points{s.Current.value, s.Max.value}, s.Current.known || s.Max.known
 }
 
 // initiative returns the initiative of an ID such as
 // /subscriptions/…/secureScores/ascScore/secureScoreControls/….
-func (i scoreItem) initiative() string {
-	initiative := segmentAfter(i.ID, "secureScores")
+func (i *scoreItem) initiative() string {
+	initiative := sanitize(segmentAfter(i.ID, "secureScores"))
 	// Resource Graph varies the case of IDs.
 	if initiative == "" || strings.EqualFold(initiative, DefaultInitiative) {
 		return DefaultInitiative
@@ -200,13 +219,13 @@ func (i scoreItem) initiative() string {
 }
 
 // connector returns the connector of an ID such as /subscriptions/…/securityConnectors/aws-prod/…,
-// in lower case because Resource Graph varies the case. Whether real connectors' scores have such IDs
-// is unverified.
-func (i scoreItem) connector() string {
-	return strings.ToLower(segmentAfter(i.ID, "securityConnectors"))
+// in lower case because Resource Graph varies the case. Whether real connectors' scores have such
+// IDs is unverified.
+func (i *scoreItem) connector() string {
+	return sanitize(strings.ToLower(segmentAfter(i.ID, "securityConnectors")))
 }
 
-func (i scoreItem) environment() string {
+func (i *scoreItem) environment() string {
 	if e := sanitize(i.Properties.Environment); e != "" {
 		return e
 	}
@@ -218,7 +237,7 @@ func segmentAfter(id, segment string) string {
 	for part, rest, found := strings.Cut(id, "/"); found; part, rest, found = strings.Cut(rest, "/") {
 		if strings.EqualFold(part, segment) {
 			next, _, _ := strings.Cut(rest, "/")
-			return sanitize(next)
+			return next
 		}
 	}
 	return ""

@@ -22,9 +22,9 @@ var (
 	SecureScoreControls = List{operationListSecureScoreControls, "secureScoreControls", "list secure score controls"}
 )
 
-// SecureScores reads the scores and controls of the subscriptions and returns the results in the same
-// order. It starts with the first ones and returns when all are read or ctx ends; what could not be
-// read by then has [ReasonTimeout] (or [ReasonCanceled]). Each subscription fails alone.
+// SecureScores reads the scores and controls of the subscriptions and returns the results in the
+// same order. It starts with the first ones and returns when all are read or ctx ends; what could
+// not be read by then has [ReasonTimeout] (or [ReasonCanceled]). Each subscription fails alone.
 func (c *Client) SecureScores(ctx context.Context, subscriptionIDs []string) []Result {
 	results := make([]Result, len(subscriptionIDs))
 	c.forEach(len(subscriptionIDs), func(i int) { results[i] = c.secureScore(ctx, subscriptionIDs[i]) })
@@ -40,8 +40,8 @@ func (c *Client) forEach(n int, do func(i int)) {
 	group.Wait()
 }
 
-// secureScore reads both lists of a subscription. It waits for both if one fails, so that the reason
-// does not depend on which fails first.
+// secureScore reads both lists of a subscription. It waits for both if one fails, so that the
+// reason does not depend on which fails first.
 func (c *Client) secureScore(ctx context.Context, subscriptionID string) Result {
 	if err := ctx.Err(); err != nil {
 		return Result{Err: fmt.Errorf("subscription %s: not asked in time: %w", subscriptionID, classify(err))}

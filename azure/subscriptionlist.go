@@ -159,8 +159,8 @@ func (l *listing) readGroup(ctx context.Context, list *partialList, group string
 	return &e
 }
 
-// readList reads the remaining pages of a list. Each item is decoded alone, so that an invalid one is
-// left out alone; item returns its subscription ID, or "" for what is no subscription.
+// readList reads the remaining pages of a list. Each item is decoded alone, so that an invalid one
+// is left out alone; item returns its subscription ID, or "" for what is no subscription.
 func (l *listing) readList(ctx context.Context, list *partialList, item func(json.RawMessage) (string, error)) error {
 	for list.next != "" {
 		page, err := readPage[json.RawMessage](ctx, list.pager)

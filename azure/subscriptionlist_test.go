@@ -33,8 +33,8 @@ func sortedIDs(subscriptions []Subscription) []string {
 	return ids
 }
 
-// listUntilDone calls Subscriptions until it succeeds, with pages for each call, and returns the number
-// of calls.
+// listUntilDone calls Subscriptions until it succeeds, with pages for each call, and returns the
+// number of calls.
 func listUntilDone(t *testing.T, client *Client, want []string, pages int64, budgets ...*budget) int {
 	t.Helper()
 	for call := 1; call <= 20; call++ {
@@ -140,7 +140,8 @@ func TestSubscriptionList_StartsOver(t *testing.T) {
 	}
 }
 
-// A management group that is refused in the middle is a failure of the list, not a group without access.
+// A management group that is refused in the middle is a failure of the list, not a group without
+// access.
 func TestSubscriptionList_GroupRefusedInTheMiddle(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(6, 1)

@@ -66,12 +66,13 @@ func (c *Client) withoutExcluded(subscriptions []Subscription) []Subscription {
 // [Config.ManagementGroups], if there are any, without [Config.ExcludeSubscriptionIDs].
 //
 // With [Config.SubscriptionIDs] it returns exactly those: the list only adds details, and may be
-// forbidden. Otherwise an empty list is [ReasonForbidden]: Azure leaves out what the identity cannot
-// see, so one that lost its roles gets an empty list. If some of the management groups cannot be
-// read, the subscriptions of the others are returned, and the log names the ones left out.
+// forbidden. Otherwise an empty list is [ReasonForbidden]: Azure leaves out what the identity
+// cannot see, so one that lost its roles gets an empty list. If some of the management groups
+// cannot be read, the subscriptions of the others are returned, and the log names the ones left
+// out.
 //
-// A call that ends early, because of its deadline or a failure that may pass, keeps the pages already
-// read: the next call within ten minutes continues after them.
+// A call that ends early, because of its deadline or a failure that may pass, keeps the pages
+// already read: the next call within ten minutes continues after them.
 func (c *Client) Subscriptions(ctx context.Context) ([]Subscription, error) {
 	subscriptions, refused, err := c.listSubscriptions(ctx)
 	if err == nil && len(c.managementGroups) > 0 {

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+	"unique"
 )
 
 const (
@@ -15,14 +16,24 @@ const (
 
 // sanitize makes text from Azure fit for a label value, a log line and a table cell: one trimmed
 // line of bounded length without characters that change how the rest of the line is shown. Invalid
-// UTF-8 was replaced when the JSON was decoded. The result does not keep a longer text in memory.
+// UTF-8 was replaced when the JSON was decoded. The result keeps no longer text in memory, and is
+// shared by all equal texts: thousands of subscriptions have the same controls.
 func sanitize(text string) string {
-	text = strings.Map(blankControl, text)
-	short := truncate(strings.TrimSpace(text), maxLabel)
-	if len(short) < len(text) {
-		short = strings.Clone(short)
+	if !isPlain(text) {
+		text = truncate(strings.TrimSpace(strings.Map(blankControl, text)), maxLabel)
 	}
-	return short
+	return unique.Make(text).Value()
+}
+
+// isPlain reports whether text is short printable ASCII without blanks at its ends, as nearly all
+// is.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return len(text) <= maxLabel && strings.Trim(text, " ") == text
 }
 
 // blankControl replaces characters that change how the rest of a line is shown.

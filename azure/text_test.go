@@ -20,3 +20,13 @@ func TestSanitize(t *testing.T) {
 		}
 	}
 }
+
+func TestSanitize_SharesEqualTexts(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"Enable MFA", " Enable MFA\n", "Ünïcode"} {
+		a, b := sanitize(strings.Clone(text)), sanitize(strings.Clone(text))
+		if unsafe.StringData(a) != unsafe.StringData(b) {
+			t.Errorf("%q is in memory twice", text)
+		}
+	}
+}

@@ -186,5 +186,5 @@ func increasesOf(r *azure.Recommendation, unhealthy uint32, scope *scopeToFix, v
 
 // maxIncrease is [azure.Control.MaxIncrease].
 func (c *control) maxIncrease(unhealthy uint32) float64 {
-	return azure.Control{Points: &c.Points, Healthy: c.healthy, Unhealthy: c.unhealthy}.MaxIncrease(unhealthy)
+	return azure.Control{Points: c.Points, HasPoints: true, Healthy: c.healthy, Unhealthy: c.unhealthy}.MaxIncrease(unhealthy)
 }

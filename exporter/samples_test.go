@@ -36,7 +36,7 @@ func FuzzSampleWriter(f *testing.F) {
 		points := azure.Points{Current: current, Max: maximum}
 		sub.record(azure.Result{
 			Scores:   []azure.Score{{Initiative: azure.DefaultInitiative, Environment: "Azure", Connector: connector, Points: points}},
-			Controls: []azure.Control{{ID: "c", Name: control, Initiative: azure.DefaultInitiative, Environment: "Azure", Connector: connector, Points: &points, Healthy: healthy}},
+			Controls: []azure.Control{{ID: "c", Name: control, Initiative: azure.DefaultInitiative, Environment: "Azure", Connector: connector, Points: points, HasPoints: true, Healthy: healthy}},
 		}, time.Now())
 		s := (&snapshot{subscriptions: []*subscription{sub}, families: families}).seal(cutoffs{}, nil, 0)
 

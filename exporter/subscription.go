@@ -85,11 +85,10 @@ func newValues(r azure.Result) *values {
 		}
 		controls[unnamed] = true
 		key.name = c.Name
-		next := control{key: unique.Make(key), weight: c.Weight, healthy: c.Healthy, unhealthy: c.Unhealthy, notApplicable: c.NotApplicable}
-		if c.Points != nil {
-			next.Points, next.hasPoints = *c.Points, true
-		}
-		v.controls = append(v.controls, next)
+		v.controls = append(v.controls, control{
+			key: unique.Make(key), Points: c.Points, hasPoints: c.HasPoints,
+			weight: c.Weight, healthy: c.Healthy, unhealthy: c.Unhealthy, notApplicable: c.NotApplicable,
+		})
 	}
 	v.scores, v.controls = slices.Clip(v.scores), slices.Clip(v.controls)
 	return v
