@@ -23,9 +23,9 @@ const (
 	fallbackAge = 10 * time.Minute
 )
 
-// ResourceGraph reads scores and controls from Azure Resource Graph (api-version 2024-04-01) with
-// one query per 1,000 subscriptions, where [Client] makes two requests per subscription. It
-// includes the connectors to other clouds. Everything except [ResourceGraph.SecureScores] is the
+// ResourceGraph reads scores and controls from Azure Resource Graph (api-version 2024-04-01) with one
+// query per 1,000 subscriptions, where [Client] makes two requests per subscription, and lists all
+// subscriptions with one. It includes the connectors to other clouds. Everything else is the
 // client's.
 //
 // Resource Graph silently leaves out a subscription that the identity cannot read, and one without
@@ -34,19 +34,21 @@ const (
 // result is valid for ten minutes, because many subscriptions may have no score, and for ten more
 // while ARM is too slow or throttles.
 //
-// Three forms of the query exist, because the best one is untested against real Azure: see
+// Three forms of each query exist, because the best one is untested against real Azure: see
 // [queryForm].
 type ResourceGraph struct {
 	*Client
-	quota    *graphQuota
-	pageSize int
-	scores   graphQuery
+	quota         *graphQuota
+	pageSize      int
+	scores        graphQuery
+	subscriptions graphQuery
 	// plainSlot serialises the plain query, which needs many requests per batch: concurrent batches
 	// would all be late.
 	plainSlot *semaphore.Weighted
 
 	mu          sync.Mutex
 	armFallback map[string]Result // ARM's results for subscriptions without rows, by ID
+	listRefusal error             // why ARM's list of subscriptions is in use, or nil
 }
 
 // NewResourceGraph creates a source of scores that shares everything else with the client.
@@ -57,8 +59,9 @@ func NewResourceGraph(c *Client) *ResourceGraph {
 func newResourceGraph(c *Client, pageSize int, quota *graphQuota) *ResourceGraph {
 	return &ResourceGraph{
 		Client: c, quota: quota, pageSize: pageSize,
-		scores:    graphQuery{subject: "scores", packed: packedScores, plain: plainScores},
-		plainSlot: semaphore.NewWeighted(1), armFallback: map[string]Result{},
+		scores:        graphQuery{subject: "scores", packed: packedScores, plain: plainScores},
+		subscriptions: graphQuery{subject: "subscriptions", packed: packedSubscriptions, plain: plainSubscriptions},
+		plainSlot:     semaphore.NewWeighted(1), armFallback: map[string]Result{},
 	}
 }
 

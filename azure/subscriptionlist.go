@@ -6,11 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/go-kit/log/level"
 )
 
 const (
@@ -134,7 +131,7 @@ func (l *listing) read(ctx context.Context) (listed, error) {
 		ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !below[id] })
 	}
 	if l.invalid > 0 {
-		level.Warn(l.client.logger).Log("msg", "left out invalid subscriptions", "count", l.invalid, "operation", operationListSubscriptions, "reason", ReasonInvalidResponse, "err", l.err)
+		l.client.logInvalidSubscriptions(operationListSubscriptions, l.invalid, l.err)
 	}
 	subscriptions := make([]Subscription, len(ids))
 	for i, id := range ids {
@@ -197,7 +194,7 @@ func (l *listing) subscription(raw json.RawMessage) (string, error) {
 	if _, known := l.byID[id]; known || err != nil {
 		return "", err
 	}
-	l.byID[id] = Subscription{ID: id, Name: sanitize(item.DisplayName), TenantID: sanitize(strings.ToLower(item.TenantID)), State: sanitize(item.State)}
+	l.byID[id] = newSubscription(id, item.DisplayName, item.TenantID, item.State)
 	return id, nil
 }
 

@@ -26,6 +26,11 @@ func (s Subscription) Active() bool {
 	return !strings.EqualFold(s.State, "Disabled") && !strings.EqualFold(s.State, "Deleted")
 }
 
+// newSubscription makes the texts fit for labels. The ID is valid and in lower case.
+func newSubscription(id, name, tenantID, state string) Subscription {
+	return Subscription{ID: id, Name: sanitize(name), TenantID: sanitize(strings.ToLower(tenantID)), State: sanitize(state)}
+}
+
 var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 // ParseSubscriptionID returns the UUID of a subscription in lower case.
@@ -90,27 +95,38 @@ func (c *Client) listSubscriptions(ctx context.Context) (subscriptions []Subscri
 		return c.Configured(), nil, nil
 	case err != nil:
 		return nil, nil, err
-	case len(c.subscriptionIDs) > 0:
-		byID := make(map[string]Subscription, len(listed.subscriptions))
-		for _, s := range listed.subscriptions {
-			byID[s.ID] = s
-		}
-		configured := c.Configured()
-		for i, s := range configured {
-			if known, ok := byID[s.ID]; ok {
-				configured[i] = known
-			}
-		}
-		return configured, nil, nil
-	case len(listed.subscriptions) == 0 && len(refused) > 0:
+	case len(listed.subscriptions) > 0 || len(c.subscriptionIDs) > 0:
+		return c.selected(listed.subscriptions), refused, nil
+	case len(refused) > 0:
 		return nil, nil, groupError(refused[0].group, refused[0])
-	case len(listed.subscriptions) == 0 && len(c.managementGroups) > 0:
+	case len(c.managementGroups) > 0:
 		e := &Error{Reason: ReasonForbidden, Err: errNoSubscription, group: c.managementGroups[0]}
 		return nil, nil, groupError(strings.Join(c.managementGroups, ", "), e)
-	case len(listed.subscriptions) == 0:
-		return nil, nil, fmt.Errorf("list subscriptions: %w", &Error{Reason: ReasonForbidden, Err: errNoSubscription})
 	}
-	return c.withoutExcluded(listed.subscriptions), refused, nil
+	return nil, nil, fmt.Errorf("list subscriptions: %w", &Error{Reason: ReasonForbidden, Err: errNoSubscription})
+}
+
+// selected returns the configured subscriptions with the details that the list has of them, or the
+// list without the excluded ones.
+func (c *Client) selected(listed []Subscription) []Subscription {
+	if len(c.subscriptionIDs) == 0 {
+		return c.withoutExcluded(listed)
+	}
+	byID := make(map[string]Subscription, len(listed))
+	for _, s := range listed {
+		byID[s.ID] = s
+	}
+	configured := c.Configured()
+	for i, s := range configured {
+		if known, ok := byID[s.ID]; ok {
+			configured[i] = known
+		}
+	}
+	return configured
+}
+
+func (c *Client) logInvalidSubscriptions(operation string, count int, err error) {
+	level.Warn(c.logger).Log("msg", "left out invalid subscriptions", "count", count, "operation", operation, "reason", ReasonInvalidResponse, "err", err)
 }
 
 func groupError(groups string, err error) error {
