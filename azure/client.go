@@ -30,12 +30,12 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// DefaultConcurrency is the default maximum of concurrent ARM requests. Measured with
-// scripts/figures at 50 ms a request on two cores: the 2,001 requests for 1,000 subscriptions take
-// 4.6 s with 32, well inside Prometheus' default timeout of 10 s; 8.2 s with 16, and 3.3 s with 64
-// for twice the burst. ARM grants a principal a burst of 250 reads and 25 a second per
-// subscription.
-const DefaultConcurrency = 32
+// DefaultConcurrency is the default maximum of concurrent ARM requests. ARM counts reads per
+// subscription, of which a collection sends two, and grants a principal a burst of 250 and 25 a
+// second, so the number of subscriptions read at once is free. HTTP/2 servers usually accept 100
+// streams per connection. Measured with scripts/figures at 50 ms a request on two cores: the 2,001
+// requests for 1,000 subscriptions take 3.4 s with 32, 1.8 s with 64 and 1.2 s with 100.
+const DefaultConcurrency = 100
 
 // Config describes how to reach Azure. The zero value reaches the public cloud with azidentity's
 // default credential.
