@@ -53,7 +53,7 @@ const (
 	tableWidth = 80
 )
 
-// outcome is what became of a subscription. What needs attention comes first.
+// outcome is the result for a subscription. What needs attention comes first.
 type outcome int
 
 const (
@@ -76,8 +76,8 @@ func outcomeOf(s azure.SubscriptionReport) outcome {
 	return readable
 }
 
-// reportTable formats a report for people: first what every subscription depends on, then the
-// subscriptions, those that fail first, then what is wrong, where, and how to fix it.
+// reportTable formats a report as text: what every subscription depends on, the subscriptions with
+// the failing ones first, and then what is wrong, where, and how to fix it.
 func reportTable(r *azure.Report) string {
 	var text strings.Builder
 	failures := writeBasics(&text, r)
@@ -96,7 +96,7 @@ func reportTable(r *azure.Report) string {
 		text.WriteString("\n" + failure)
 	}
 	if counts[notScored] > 0 {
-		text.WriteString("\n✓ no score: Azure does not score the subscription. Defender CSPM may be off.\n")
+		text.WriteString("\n✓ no score: Azure does not score the subscription. Foundational CSPM may be off.\n")
 	}
 	if len(r.Subscriptions) > 0 {
 		fmt.Fprintf(&text, "\n%s.\n", summary(counts))
@@ -172,7 +172,7 @@ func failuresOf(s azure.SubscriptionReport) (failures []string) {
 	return failures
 }
 
-// failure says what is wrong, where, and how to fix it.
+// failure formats what is wrong, where, and how to fix it.
 func failure(r azure.CheckResult, where string) string {
 	text := fmt.Sprintf("%s: %s\n  where: %s\n", symbol(r), r.Detail, where)
 	if r.Fix != "" {
@@ -181,7 +181,7 @@ func failure(r azure.CheckResult, where string) string {
 	return text
 }
 
-// summary says how many subscriptions have which outcome.
+// summary counts the subscriptions by outcome.
 func summary(counts [outcomes]int) string {
 	parts := []string{plural(counts[readable], "subscription is readable", "subscriptions are readable")}
 	for _, other := range []struct {

@@ -45,7 +45,7 @@ func TestCheck(t *testing.T) {
 		{name: "demo, with one of every kind", tenant: simulator.Demo(), code: 1, want: []string{
 			"9 to read\n\n✗ forbidden  " + simulator.DemoForbiddenID + "  Contoso Finance\n✓ no score   " + simulator.DemoUnscoredID + "  Contoso Sandbox\n– Disabled   " + simulator.DemoDisabledID + "  Contoso Old Datacentre\n✓ read       ",
 			"\n✗ forbidden: Microsoft.Security/secureScores/read is missing: HTTP 403 AuthorizationFailed\n  where: " + simulator.DemoForbiddenID + "  Contoso Finance\n  fix:   " + assign + simulator.DemoForbiddenID + "\n",
-			"\n✓ no score: Azure does not score the subscription. Defender CSPM may be off.\n",
+			"\n✓ no score: Azure does not score the subscription. Foundational CSPM may be off.\n",
 			"\n6 subscriptions are readable, 1 is failing, 1 has no score, 1 is disabled or deleted.\n",
 		}},
 		{name: "unscored and disabled are no failures", tenant: simulator.Demo(), args: []string{"--azure.subscription-id=" + simulator.DemoUnscoredID, "--azure.subscription-id=" + simulator.DemoDisabledID}, want: []string{
@@ -55,7 +55,7 @@ func TestCheck(t *testing.T) {
 		{name: "not registered", tenant: one(simulator.NotRegistered()), code: 1, want: []string{"✗ not_registered", "az provider register --namespace Microsoft.Security --subscription " + first, "2 subscriptions are readable, 1 is failing."}},
 		{name: "malformed response", tenant: one(simulator.Garbage()), code: 1, want: []string{"✗ invalid_response"}},
 		{name: "expired secret", tenant: all(nil), token: simulator.ExpiredSecret(), code: 1, want: []string{
-			"credential         ✗ authentication\nsubscription list  ✗  not asked for without a token\n", "\n✗ authentication: the token endpoint answered HTTP 401 AADSTS7000222\n  where: credential\n  fix:   renew the credential",
+			"credential         ✗ authentication\nsubscription list  ✗  skipped: there is no token\n", "\n✗ authentication: the token endpoint answered HTTP 401 AADSTS7000222\n  where: credential\n  fix:   renew the credential",
 		}},
 		{name: "no subscription", tenant: simulator.Tenant{}, code: 1, want: []string{"subscription list  ✗ forbidden\n", "\n✗ forbidden: the identity sees no subscription, as without the role Reader\n  where: subscription list\n  fix:   " + assign + "SUBSCRIPTION_ID"}},
 		{name: "no subscription below a group", tenant: emptyGroup, args: []string{"--azure.management-group=empty"}, code: 1, want: []string{

@@ -11,9 +11,9 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
 
-// tryCredential tries the credential in the background, so that the log says before the first
-// scrape whether it works and how to fix it. The function it returns ends the attempt and waits for
-// it.
+// tryCredential tries the credential in the background, so that the log shows before the
+// first scrape whether it works, or how to fix it. The returned function cancels the attempt and
+// waits for it.
 func tryCredential(ctx context.Context, client *azure.Client, logger log.Logger) (stop func()) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	var trying sync.WaitGroup

@@ -141,7 +141,7 @@ func TestFlags_SecretFile(t *testing.T) {
 		want string
 	}{
 		"no identity": {nil, []string{"--azure.client-secret-file=" + file}, "--azure.client-secret-file: AZURE_TENANT_ID is not set"},
-		"two secrets": {append(identity, "AZURE_CLIENT_SECRET=x"), []string{"--azure.client-secret-file=" + file}, "--azure.client-secret-file: AZURE_CLIENT_SECRET is set"},
+		"two secrets": {append(identity, "AZURE_CLIENT_SECRET=x"), []string{"--azure.client-secret-file=" + file}, "--azure.client-secret-file: AZURE_CLIENT_SECRET is also set"},
 		"missing":     {identity, []string{"--azure.client-secret-file=" + filepath.Join(t.TempDir(), "none")}, "no such file or directory"},
 		"demo":        {identity, []string{"--demo", "--azure.client-secret-file=" + file}, "--demo reads a simulated tenant"},
 		"a directory, and a warning that can wait": {append(identity, "AZURE_AUTHORITY_HOST=https://login.microsoftonline.us"), []string{"--azure.client-secret-file=" + t.TempDir()}, "is a directory"},

@@ -21,9 +21,9 @@ import (
 	"go.yaml.in/yaml/v2"
 )
 
-// These tests hold the documentation to the program: its flags, commands, metrics and reasons are
-// those that the built binary shows, and links, queries and YAML are well-formed. Shell commands are
-// not run: most of them need Azure, Docker or a cluster.
+// These tests keep the documentation in line with the program: its flags, commands, metrics and
+// reasons are those of the built binary, and links, queries and YAML are well-formed. Shell
+// commands are not run: most of them need Azure, Docker or a cluster.
 
 func TestDocs_MatchProgram(t *testing.T) {
 	t.Parallel()

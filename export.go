@@ -53,7 +53,7 @@ func export(ctx context.Context, client *azure.Client, list azure.List, path str
 		}
 	}
 	if failed == len(ids) {
-		return fail(errors.New("no subscription could be read, nothing was written; see check"))
+		return fail(errors.New("no subscription could be read, nothing was written; run check"))
 	}
 	// json.Marshal would escape < and >, which Azure does not.
 	var text bytes.Buffer
@@ -91,19 +91,19 @@ func activeSubscriptions(ctx context.Context, client *azure.Client) ([]string, e
 		}
 	}
 	if len(ids) == 0 {
-		return nil, errors.New("the identity sees no subscription that Azure scores; see check")
+		return nil, errors.New("the identity cannot list any active subscription; run check")
 	}
 	return ids, nil
 }
 
-// target is where an export goes. A file appears whole or not at all, and only its owner can read
-// it: scores show where a tenant is weak.
+// target is where an export goes. A file is written completely or not at all, and only its owner
+// can read it: scores show where a tenant is weak.
 type target struct {
 	*os.File
 	path string // to rename File to; empty for standard output, devices and pipes
 }
 
-// openTarget is called before Azure is asked, so that a wrong path fails at once.
+// openTarget is called before any request to Azure, so that a wrong path fails at once.
 func openTarget(path string, stdout *os.File) (target, error) {
 	if path == "-" || path == "" { // kingpin parses "-o -" as ""
 		return target{File: stdout}, nil
@@ -118,7 +118,8 @@ func openTarget(path string, stdout *os.File) (target, error) {
 		file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0) //nolint:gosec // the user names the file
 		return target{File: file}, err
 	}
-	// The name is replaced and no link followed: in a shared directory it may be a stranger's.
+	// An existing file is replaced and no link is followed: in a shared directory, another user may
+	// have created it.
 	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
 	return target{temp, path}, withPath(path, err)
 }

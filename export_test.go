@@ -139,7 +139,7 @@ func TestExport_Failure(t *testing.T) {
 		want string
 	}{
 		{"no subscription can be read", env, append(args, "--azure.subscription-id="+simulator.DemoForbiddenID), "nothing was written"},
-		{"only disabled ones", env, append(args, "--azure.subscription-id="+simulator.DemoDisabledID), "no subscription that Azure scores"},
+		{"only disabled ones", env, append(args, "--azure.subscription-id="+simulator.DemoDisabledID), "cannot list any active subscription"},
 		{"wrong secret", append(env, "AZURE_CLIENT_SECRET=wrong"), args, "AADSTS7000215"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

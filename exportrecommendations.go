@@ -44,7 +44,7 @@ func exportRecommendations(ctx context.Context, client *azure.Client, path strin
 		}
 	}
 	if failed == len(ids) {
-		return fail(errors.New("no recommendations could be read, nothing was written; see check"))
+		return fail(errors.New("no recommendations could be read, nothing was written; run check"))
 	}
 	if read.Err != nil {
 		fail(fmt.Errorf("names or controls are incomplete: %w", read.Err))

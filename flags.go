@@ -36,7 +36,7 @@ var portalHosts = map[string]string{
 	"china":        "portal.azure.cn",
 }
 
-// config is what command line and environment say.
+// config is the configuration from command line and environment.
 type config struct {
 	command   string
 	output    string // the file of export, the format of check
@@ -52,7 +52,7 @@ type config struct {
 	cloud, authorityHost, armEndpoint, armAudience string // become azure.Cloud
 }
 
-// parseFlags parses and validates everything that a user can get wrong, before anything listens.
+// parseFlags parses and validates the command line and the environment, before anything listens.
 func parseFlags(args []string) (*config, error) {
 	var c config
 	app := newApp(&c)
@@ -87,7 +87,7 @@ func parseFlags(args []string) (*config, error) {
 func newApp(c *config) *kingpin.Application {
 	c.azure, c.exporter = azure.DefaultConfig(), exporter.DefaultConfig()
 	app := kingpin.New(name, "Prometheus exporter for the secure score of Microsoft Defender for Cloud.\n\n"+
-		"The credential comes from the environment, a workload identity, a managed identity or az login: see the README.")
+		"The credential comes from the environment, a workload identity, a managed identity or az login: see docs/installation.md.")
 	app.Version(version.Print(name)).UsageWriter(os.Stdout).DefaultEnvars()
 	app.Terminate(func(status int) {
 		if status != 0 {
@@ -98,7 +98,7 @@ func newApp(c *config) *kingpin.Application {
 	app.HelpFlag.Short('h').NoEnvar()
 	app.VersionFlag.NoEnvar()
 
-	app.Flag("azure.subscription-id", "Subscription to read, a UUID. Repeatable. Default: every subscription that the identity sees.").
+	app.Flag("azure.subscription-id", "Subscription to read, a UUID. Repeatable. Default: every subscription that the identity can list.").
 		PlaceHolder("UUID").StringsVar(&c.azure.SubscriptionIDs)
 	app.Flag("azure.exclude-subscription-id", "Subscription to leave out, a UUID. Repeatable.").
 		PlaceHolder("UUID").StringsVar(&c.azure.ExcludeSubscriptionIDs)
@@ -107,9 +107,9 @@ func newApp(c *config) *kingpin.Application {
 	app.Flag("azure.source", "Source of the scores: "+sourceARM+" (two requests per subscription) or "+sourceResourceGraph+" (one query per 1,000 subscriptions; includes connectors to other clouds).").
 		Default(sourceARM).EnumVar(&c.source, sourceARM, sourceResourceGraph)
 	app.Flag("azure.cloud", "Azure cloud: "+strings.Join(azure.CloudNames, ", ")+".").Default(azure.CloudNames[0]).EnumVar(&c.cloud, azure.CloudNames...)
-	app.Flag("azure.authority-host", "Address that issues tokens, for the custom cloud.").PlaceHolder("https://…").StringVar(&c.authorityHost)
-	app.Flag("azure.arm-endpoint", "Address of Azure Resource Manager, for the custom cloud.").PlaceHolder("https://…").StringVar(&c.armEndpoint)
-	app.Flag("azure.arm-audience", "Audience of tokens for Azure Resource Manager, for the custom cloud. Default: its address.").
+	app.Flag("azure.authority-host", "Custom cloud: https URL that issues tokens.").PlaceHolder("https://…").StringVar(&c.authorityHost)
+	app.Flag("azure.arm-endpoint", "Custom cloud: https URL of Azure Resource Manager.").PlaceHolder("https://…").StringVar(&c.armEndpoint)
+	app.Flag("azure.arm-audience", "Custom cloud: token audience. Default: the URL of Azure Resource Manager.").
 		PlaceHolder("https://…").StringVar(&c.armAudience)
 	app.Flag("azure.client-secret-file", "File with the client secret, instead of AZURE_CLIENT_SECRET. Read again when it is replaced.").
 		PlaceHolder("FILE").StringVar(&c.azure.ClientSecretFile)
@@ -117,34 +117,34 @@ func newApp(c *config) *kingpin.Application {
 		Default(strconv.Itoa(c.azure.Concurrency)).SetValue((*wholeNumber)(&c.azure.Concurrency))
 	duration(app, "azure.discovery-interval", "How long the list of subscriptions is cached.", &c.exporter.DiscoveryInterval)
 
-	duration(app, "scrape.timeout", "Maximum duration of a scrape. Prometheus' own timeout less the offset applies if it is shorter.", &c.exporter.ScrapeTimeout)
-	duration(app, "scrape.timeout-offset", "Time subtracted from Prometheus' timeout, so that the response arrives before it.", &c.exporter.TimeoutOffset)
-	duration(app, "cache.ttl", "How long a snapshot is fresh. A scrape collects from Azure if it is not; 0 collects at every scrape.", &c.exporter.CacheTTL)
+	duration(app, "scrape.timeout", "Maximum duration of a scrape. A shorter timeout sent by Prometheus takes precedence.", &c.exporter.ScrapeTimeout)
+	duration(app, "scrape.timeout-offset", "Time to subtract from the timeout sent by Prometheus, so that the response arrives in time.", &c.exporter.TimeoutOffset)
+	duration(app, "cache.ttl", "How long to serve a collection before starting another one. 0 collects on every scrape.", &c.exporter.CacheTTL)
 	duration(app, "cache.max-stale", "Maximum age of the last good values served while a subscription is failing.", &c.exporter.MaxStale)
 
 	app.Flag("recommendations", "Recommendations from Resource Graph: full, summary (counts by severity) or off.").
 		Default(c.exporter.Recommendations).EnumVar(&c.exporter.Recommendations, exporter.RecommendationsFull, exporter.RecommendationsSummary, exporter.RecommendationsOff)
 	duration(app, "recommendations.interval", "Minimum time between two refreshes of recommendations.", &c.exporter.RecommendationsInterval)
-	app.Flag("recommendations.max-per-subscription", "Maximum recommendations of a subscription with series of their own; the others are summed up.").
+	app.Flag("recommendations.max-per-subscription", "Maximum recommendations of a subscription with series of their own. The others are aggregated as other.").
 		Default(strconv.Itoa(c.exporter.MaxRecommendations)).SetValue((*wholeNumber)(&c.exporter.MaxRecommendations))
 
 	c.web = kingpinflag.AddFlags(app, defaultAddress)
-	app.Flag("web.max-requests", "Maximum number of parallel scrape requests; others are answered 503.").
+	app.Flag("web.max-requests", "Maximum number of parallel scrape requests. Further requests get status 503.").
 		Default(strconv.Itoa(c.exporter.MaxRequests)).SetValue((*wholeNumber)(&c.exporter.MaxRequests))
 
-	app.Flag("log.level", "Log messages of this level or above: debug, info, warn, error.").Default("info").EnumVar(&c.logLevel, "debug", "info", "warn", "error")
-	app.Flag("log.format", "Format of log messages: logfmt, json.").Default("logfmt").EnumVar(&c.logFormat, "logfmt", "json")
-	app.Flag("demo", "Read a simulated tenant instead of Azure; needs no account and no network.").BoolVar(&c.demo)
+	app.Flag("log.level", "Minimum log level: debug, info, warn or error.").Default("info").EnumVar(&c.logLevel, "debug", "info", "warn", "error")
+	app.Flag("log.format", "Log format: logfmt or json.").Default("logfmt").EnumVar(&c.logFormat, "logfmt", "json")
+	app.Flag("demo", "Read a simulated tenant instead of Azure. Needs neither an account nor a network.").BoolVar(&c.demo)
 
 	app.Command("serve", "Serve the metrics (default command).")
-	export := app.Command("export", "Write what Azure returns to a file.")
+	export := app.Command("export", "Write data from Azure to a file.")
 	scores := export.Command("scores", "Write the secure scores of all subscriptions, as Azure Resource Manager returns them.")
 	scores.Flag("output", "File to write; - is standard output.").Short('o').NoEnvar().Default("AzureSecureScore.json").StringVar(&c.output)
 	controls := export.Command("controls", "Write the security controls of all subscriptions, as Azure Resource Manager returns them.")
 	controls.Flag("output", "File to write; - is standard output.").Short('o').NoEnvar().Default("AzureSecureScoreControls.json").StringVar(&c.output)
 	recommendations := export.Command("recommendations", "Write the recommendations of all subscriptions, from Resource Graph.")
 	recommendations.Flag("output", "File to write, CSV if it ends in .csv; - is standard output.").Short('o').NoEnvar().Default("AzureSecureScoreRecommendations.json").StringVar(&c.output)
-	check := app.Command("check", "Check what the identity can read and how to fix what it cannot.")
+	check := app.Command("check", "Check the credential and the permissions on each subscription, and print how to fix failures.")
 	check.Flag("output", "Format: table, json.").NoEnvar().Default("table").EnumVar(&c.output, "table", "json")
 
 	explainErrors(app.Model().FlagGroupModel, app.GetFlag)
@@ -164,11 +164,11 @@ func duration(app *kingpin.Application, name, help string, d *time.Duration) {
 	app.Flag(name, help).Default(text).DurationVar(d)
 }
 
-// setCloud makes azure.Cloud of the flags that describe it.
+// setCloud sets the cloud from the flags that describe it.
 func (c *config) setCloud() (err error) {
 	switch {
 	case c.demo && (c.cloud != azure.CloudNames[0] || c.authorityHost+c.armEndpoint+c.armAudience != "" || len(c.azure.SubscriptionIDs)+len(c.azure.ManagementGroups) > 0 || c.azure.ClientSecretFile != ""):
-		return errors.New("--demo reads a simulated tenant: it cannot be combined with --azure.cloud, its addresses, --azure.subscription-id, --azure.management-group or --azure.client-secret-file")
+		return errors.New("--demo reads a simulated tenant: it cannot be combined with --azure.cloud, its URLs, --azure.subscription-id, --azure.management-group or --azure.client-secret-file")
 	case c.cloud == azure.CloudCustom && c.authorityHost == "":
 		return errors.New("--azure.cloud=custom needs --azure.authority-host")
 	case c.cloud == azure.CloudCustom && c.armEndpoint == "":
@@ -188,7 +188,7 @@ func (c *config) setCloud() (err error) {
 func (c *config) validateWeb() error {
 	addresses := *c.web.WebListenAddresses
 	if *c.web.WebSystemdSocket && !slices.Equal(addresses, []string{defaultAddress}) {
-		return errors.New("--web.systemd-socket and --web.listen-address exclude each other")
+		return errors.New("--web.systemd-socket and --web.listen-address are mutually exclusive")
 	}
 	for i, address := range addresses {
 		if slices.Contains(addresses[:i], address) {
@@ -204,7 +204,7 @@ func (c *config) validateWeb() error {
 	return nil
 }
 
-// validateListenAddress finds what would otherwise fail later, or listen on a random port.
+// validateListenAddress rejects addresses that would fail later or listen on a random port.
 func validateListenAddress(address string) error {
 	if address == "" {
 		return errors.New("must not be empty")
@@ -263,13 +263,13 @@ func (v explainedValue) Set(text string) error {
 	return nil
 }
 
-// IsBoolFlag tells kingpin that the flag needs no value.
+// IsBoolFlag reports to kingpin whether the flag needs no value.
 func (v explainedValue) IsBoolFlag() bool {
 	b, ok := v.Value.(interface{ IsBoolFlag() bool })
 	return ok && b.IsBoolFlag()
 }
 
-// IsCumulative tells kingpin that the flag can be repeated.
+// IsCumulative reports to kingpin whether the flag can be repeated.
 func (v explainedValue) IsCumulative() bool {
 	c, ok := v.Value.(interface{ IsCumulative() bool })
 	return ok && c.IsCumulative()

@@ -23,8 +23,8 @@ import (
 
 const name = "azure-secure-score-exporter"
 
-// The exit codes. What the user can fix on the command line is a usage error; nothing has
-// listened or asked Azure by then.
+// The exit codes. A mistake on the command line is a usage error, found before anything listens or
+// calls Azure.
 const (
 	exitOK      = 0
 	exitFailure = 1
@@ -92,11 +92,11 @@ func startDemo(cfg *config, logger log.Logger) (*simulator.Server, error) {
 		return nil, fmt.Errorf("start the simulator: %w", err)
 	}
 	cfg.azure.Cloud, cfg.azure.RootCAs, cfg.azure.Credential = tenant.Cloud(), tenant.RootCAs(), tenant.Credential
-	level.Info(logger).Log("msg", "demo: all figures come from a simulated tenant, no call leaves this process")
+	level.Info(logger).Log("msg", "demo: serving a simulated tenant; no request leaves this process")
 	return tenant, nil
 }
 
-// printError prints an error on one line, which those of YAML files are not.
+// printError prints an error on one line; errors in YAML files have several.
 func printError(stderr *os.File, err error) {
 	fmt.Fprintf(stderr, "%s: error: %s\n", name, strings.Join(strings.Fields(err.Error()), " "))
 }

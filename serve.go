@@ -18,10 +18,10 @@ import (
 
 const (
 	// stopTimeout is the time from the signal to the end of the process: Kubernetes kills after
-	// 30 s, systemd after 90 s, people after about ten.
+	// 30 s, systemd after 90 s, and people lose patience after about 10 s.
 	stopTimeout = 10 * time.Second
 
-	// maxHeaderBytes bounds what a client can make the server hold before it authenticates.
+	// maxHeaderBytes bounds the memory that a client can use before it authenticates.
 	maxHeaderBytes = 16 << 10
 )
 
@@ -70,19 +70,19 @@ func serve(ctx context.Context, cfg *config, client *azure.Client, api *exporter
 	level.Info(logger).Log("msg", "stopping")
 	shutdown(exp, server, logger)
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		level.Error(logger).Log("msg", "server ended", "err", err)
+		level.Error(logger).Log("msg", "server stopped unexpectedly", "err", err)
 	}
 	return exitOK
 }
 
-// shutdown lets the scrapes in flight finish. Those that take too long are answered with what is
-// known, which is better than a broken connection.
+// shutdown lets the scrapes in flight finish. Those that take too long get what is known, which is
+// better than a broken connection.
 func shutdown(exp *exporter.Exporter, server *http.Server, logger log.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	_ = exp.Shutdown(ctx) // what it could not wait for, server.Shutdown reports
 	if err := server.Shutdown(ctx); err != nil {
-		level.Warn(logger).Log("msg", "connections were still open", "err", err)
+		level.Warn(logger).Log("msg", "shutdown timed out with open connections", "err", err)
 		_ = server.Close()
 	}
 }

@@ -17,7 +17,7 @@ var envPrefix = strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "_"
 // serviceEnv matches what Kubernetes sets in every pod for a Service named like the exporter.
 var serviceEnv = regexp.MustCompile(`_?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// warnUnknownEnv logs variables of the environment that begin like a flag's but are none of known.
+// warnUnknownEnv logs variables of the environment that have the prefix but are not known.
 func warnUnknownEnv(logger log.Logger, known, environ []string) {
 	for _, entry := range environ {
 		variable, _, _ := strings.Cut(entry, "=")
@@ -45,7 +45,7 @@ func withSuggestion(err error, app *kingpin.Application) error {
 	}
 	guess := nearest(match[1], words)
 	if d := distance(match[1], guess); d == 0 || d > (len(guess)+2)/3 {
-		return err // known, but in another place, or nothing like it
+		return err // known but misplaced, or too different
 	}
 	return fmt.Errorf("%w, did you mean %s?", err, guess)
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Codes that decide more than the reason.
+// Codes that affect more than the reason.
 const (
 	codeNoScore         = "ResourceNotFound" // with 404 on Microsoft.Security: "Secure score 'ascScore' does not exist in scope …"
 	codeDisabled        = "ReadOnlyDisabledSubscription"
@@ -65,20 +65,20 @@ var knownCodes = func() map[string]knownCode {
 	return codes
 }()
 
-// normalizeCode removes case and blanks: Azure also writes "Subscription Not Registered".
+// normalizeCode ignores case and blanks: Azure also writes "Subscription Not Registered".
 func normalizeCode(code string) string {
 	return strings.ToLower(strings.Join(strings.Fields(code), ""))
 }
 
-// classifyResponse gives a reason to an HTTP response other than 200. A known code in the body decides
-// before the status.
+// classifyResponse gives a reason to an HTTP response other than 200. A known code in the body
+// takes precedence over the status.
 func classifyResponse(resp response) *Error {
 	e := &Error{Reason: ReasonInvalidResponse, Err: fmt.Errorf("HTTP %d", resp.status), status: resp.status}
 	codes := errorCodes(resp)
 	if len(codes) == 0 && isForeign(resp) {
 		return &Error{
 			Reason: ReasonInvalidResponse, status: resp.status, cause: causeForeign,
-			Err: fmt.Errorf("HTTP %d without ARM's error body: something answers in Azure's place", resp.status),
+			Err: fmt.Errorf("HTTP %d without an ARM error body: the response is not from Azure", resp.status),
 		}
 	}
 	switch resp.status {
@@ -111,9 +111,9 @@ func classifyResponse(resp response) *Error {
 	return e
 }
 
-// isForeign reports whether a response without ARM's error body comes from something in Azure's place,
-// such as a proxy: ARM explains every 4xx. Two statuses mean the same from anyone, and a challenge for
-// a bearer token has no body.
+// isForeign reports whether a response without ARM's error body comes from something else, such as
+// a proxy: ARM explains every 4xx. Two statuses mean the same from anyone, and a challenge for a
+// bearer token has no body.
 func isForeign(resp response) bool {
 	switch resp.status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests:
@@ -131,9 +131,9 @@ const (
 	maxErrorDetails = 1000
 )
 
-// errorBody is an error as Azure's services write it: flat, nested in error, details or innererror, or
-// all of these. encoding/json ignores the case of keys, as it must: Microsoft.Security capitalises
-// them and ARM does not.
+// errorBody is an error as Azure's services write it: flat, nested in error, details or innererror,
+// or all of these. encoding/json ignores the case of keys, as it must: Microsoft.Security
+// capitalises them and ARM does not.
 type errorBody struct {
 	Code       string      `json:"code"`
 	Error      *errorBody  `json:"error"`
@@ -171,8 +171,8 @@ func errorCodes(resp response) []string {
 
 var safeErrorCode = regexp.MustCompile(`^[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*$`)
 
-// displayCode returns the first code that is fit to be shown. BadRequest says nothing if another
-// follows, as in Resource Graph.
+// displayCode returns the first code that is safe to show. It skips BadRequest if a more specific
+// code follows, as in Resource Graph.
 func displayCode(codes []string) string {
 	if len(codes) > 1 && codes[0] == "BadRequest" {
 		codes = codes[1:]

@@ -113,7 +113,7 @@ func TestARMErrors_BodyShapes(t *testing.T) {
 
 func TestARMErrors_Foreign(t *testing.T) {
 	t.Parallel()
-	const text = "without ARM's error body: something answers in Azure's place"
+	const text = "without an ARM error body: the response is not from Azure"
 	var cases []armErrorCase
 	for _, status := range []int{400, 401, 403, 404, 407, 409, 418, 451} {
 		for _, body := range []string{

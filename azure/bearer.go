@@ -16,9 +16,9 @@ import (
 //
 // azcore's own policy has a lock that ignores contexts: while one request answers a challenge, all
 // others wait for the token endpoint beyond their deadlines. It keeps a token that ARM refuses
-// without a challenge, and asks for another at every challenge, however often that failed.
+// without a challenge, and requests another at every challenge, however often that failed.
 type bearerPolicy struct {
-	host  string // the only one that gets the token
+	host  string // the only one that receives the token
 	token *tokenSource
 }
 
@@ -62,7 +62,7 @@ var (
 	challengeParam  = regexp.MustCompile(`(\w+)="([^"]*)"`)
 )
 
-// challengeClaims returns the claims that a challenge of continuous access evaluation asks for, as
+// challengeClaims returns the claims that a challenge of continuous access evaluation requires, as
 // JSON, or "" without such a challenge.
 func challengeClaims(header http.Header) string {
 	for _, value := range header.Values("WWW-Authenticate") {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Report says what a [Client] can read and, for each failure, its reason and how to fix it. Its
+// Report is what a [Client] can read and, for each failure, its reason and how to fix it. Its
 // JSON is part of the command line's contract.
 type Report struct {
 	OK               bool                 `json:"ok"` // every score can be read
@@ -26,7 +26,7 @@ type CheckResult struct {
 	Fix    string `json:"fix,omitempty"` // a command if there is one, else advice
 }
 
-// SubscriptionReport says what can be read of a subscription. The results are nil for a disabled or
+// SubscriptionReport is what can be read of a subscription. The results are nil for a disabled or
 // deleted one, which Azure does not score.
 type SubscriptionReport struct {
 	ID       string       `json:"subscription_id"`
@@ -45,7 +45,7 @@ func (s SubscriptionReport) OK() bool {
 }
 
 // Check makes every request that a scrape makes: for a token, the list of subscriptions, and from
-// ARM the scores and controls of each. Listing takes a minute at the longest, and so does each
+// ARM the scores and controls of each. Listing takes up to a minute, and so does each
 // subscription. Check calls onListed once with the number of subscriptions, unless listing fails,
 // and onDone after each subscription, from many goroutines concurrently.
 func (c *Client) Check(ctx context.Context, onListed func(subscriptions int), onDone func()) *Report {
@@ -56,7 +56,7 @@ func (c *Client) Check(ctx context.Context, onListed func(subscriptions int), on
 	identity, err := c.Identify(listCtx)
 	r.Credential = r.result(err, "", "")
 	if err != nil {
-		r.SubscriptionList.Detail = "not asked for without a token"
+		r.SubscriptionList.Detail = "skipped: there is no token"
 		return r
 	}
 	r.Identity = identity
@@ -122,7 +122,7 @@ func (c *Client) checkSubscription(ctx context.Context, r *Report, s Subscriptio
 	scores, err := c.scores(ctx, s.ID)
 	scoresResult := r.result(err, s.ID, "Microsoft.Security/secureScores/read")
 	if err == nil && len(scores) == 0 {
-		scoresResult.Detail = "Azure does not score it; Defender's plan for posture management (CSPM) may be off"
+		scoresResult.Detail = "Azure does not score the subscription; Foundational CSPM may be off"
 	}
 	_, err = c.controls(ctx, s.ID)
 	controlsResult := r.result(err, s.ID, "Microsoft.Security/secureScoreControls/read")

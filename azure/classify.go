@@ -13,7 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 )
 
-// classify gives a reason to an error that came instead of an HTTP response.
+// classify assigns a reason to an error that is not an HTTP response.
 func classify(err error) *Error {
 	if known, ok := errors.AsType[*Error](err); ok {
 		return known
@@ -35,8 +35,8 @@ func classify(err error) *Error {
 	return e
 }
 
-// isDial reports whether no connection was established, for example because a firewall drops packets:
-// a net.OpError that timed out is also a context.DeadlineExceeded.
+// isDial reports whether no connection was established, for example because a firewall drops
+// packets: a net.OpError that timed out is also a context.DeadlineExceeded.
 func isDial(err error) bool {
 	dial, ok := errors.AsType[*net.OpError](err)
 	return ok && dial.Op == "dial" && !errors.Is(err, context.Canceled)
@@ -67,8 +67,8 @@ func networkCause(err error) string {
 
 var aadstsCode = regexp.MustCompile(`AADSTS\d{4,8}`)
 
-// summarize reduces an error to one line without the bodies that azidentity quotes and the addresses
-// that net/http quotes.
+// summarize reduces an error to one line without the bodies that azidentity quotes and the
+// addresses that net/http quotes.
 func summarize(err error) error {
 	authFailed, isAuthFailed := errors.AsType[*azidentity.AuthenticationFailedError](err)
 	urlError, isURLError := errors.AsType[*url.Error](err)
@@ -88,7 +88,7 @@ func summarize(err error) error {
 }
 
 // failedRequest matches the start of a net/http error among the lines that a chain of credentials
-// indents. The cause follows it, and the operator needs that: a name that does not resolve, say.
+// indents. The cause follows it, for example a name that does not resolve.
 var failedRequest = regexp.MustCompile(`\n\t\t ?(?:Get|Post) "[^"\n]*":`)
 
 // quotedResponse matches what azidentity quotes of a response, which may hold a token: the rest of

@@ -44,16 +44,16 @@ type Config struct {
 	// cloud. See [ParseCloud].
 	Cloud cloud.Configuration
 	// PrivateCloud disables instance discovery: the authority is not one of Microsoft's public ones,
-	// so azidentity must not ask login.microsoft.com about it.
+	// so azidentity must not query login.microsoft.com about it.
 	PrivateCloud bool
-	// SubscriptionIDs are the subscriptions to read; empty means all that the identity sees.
+	// SubscriptionIDs are the subscriptions to read; empty means all that the identity can list.
 	SubscriptionIDs []string
 	// ExcludeSubscriptionIDs are left out, however they were found.
 	ExcludeSubscriptionIDs []string
 	// ManagementGroups limit the subscriptions to those below one of these groups; empty means no
 	// limit.
 	ManagementGroups []string
-	// Concurrency is the maximum of concurrent ARM requests; 0 means [DefaultConcurrency].
+	// Concurrency is the maximum number of concurrent ARM requests; 0 means [DefaultConcurrency].
 	Concurrency int
 	// Observe, if set, is called after each HTTP request to Azure, including retries, from many
 	// goroutines concurrently.
@@ -69,7 +69,7 @@ type Config struct {
 	// AZURE_TENANT_ID, instead of AZURE_CLIENT_SECRET. White space around it is ignored. When the file
 	// is replaced, the next token request uses the new secret.
 	ClientSecretFile string
-	// Logger receives a line for each odd response and how it was handled; nil means none.
+	// Logger receives warnings about unexpected responses; nil means none.
 	Logger log.Logger
 
 	now          func() time.Time // nil means time.Now
@@ -77,7 +77,7 @@ type Config struct {
 }
 
 // DefaultConfig returns the configuration of the public cloud, every subscription that the identity
-// sees, and azidentity's default credential.
+// can list, and azidentity's default credential.
 func DefaultConfig() Config {
 	return Config{Cloud: cloud.AzurePublic, Concurrency: DefaultConcurrency, Logger: log.NewNopLogger(), now: time.Now, tokenTimeout: tokenTimeout}
 }
@@ -88,7 +88,7 @@ func (c *Config) Validate() error {
 		return errors.New("--azure.concurrency must be from 1 to 1000")
 	}
 	if len(c.SubscriptionIDs) > 0 && len(c.ManagementGroups) > 0 {
-		return errors.New("--azure.subscription-id and --azure.management-group exclude each other")
+		return errors.New("--azure.subscription-id and --azure.management-group are mutually exclusive")
 	}
 	seen := map[string]string{} // the flag, by ID
 	for _, list := range []struct {
@@ -159,7 +159,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("ARM endpoint: %w", err)
 	}
 	if resourceManager.Audience == "" {
-		return nil, errors.New("the audience of tokens for ARM is missing")
+		return nil, errors.New("the token audience for ARM is missing")
 	}
 
 	httpClient := newHTTPClient(cfg.RootCAs, cfg.Concurrency)
@@ -184,7 +184,7 @@ func New(cfg Config) (*Client, error) {
 		pipeline: runtime.NewPipeline("azure", moduleVersion(cfg.Version), runtime.PipelineOptions{
 			PerRetry: []policy.Policy{
 				limitPolicy{semaphore.NewWeighted(int64(cfg.Concurrency))},
-				bearerPolicy{host: endpoint.Host, token: token}, // inside the limit: no request waits with a token that is refused meanwhile
+				bearerPolicy{host: endpoint.Host, token: token}, // inside the limit, so that no request waits with a token that ARM refuses in the meantime
 				metricsPolicy{observe: cfg.Observe},
 				streamPolicy{},
 			},
@@ -217,9 +217,9 @@ func (c *Client) Close() {
 	c.http.CloseIdleConnections()
 }
 
-// Authenticate gets a token for ARM, from the cache while it is valid. A failure, or no answer
+// Authenticate gets a token for ARM, from the cache while it is valid. A failure, or no response
 // before the deadline of ctx, has [ReasonAuthentication]; if ctx was canceled, [ReasonCanceled].
-// Calling it once before many requests keeps an expired secret from being tried once per request.
+// Called once before many requests, it prevents an expired secret from being tried by each of them.
 func (c *Client) Authenticate(ctx context.Context) error {
 	_, err := c.Identify(ctx)
 	return err

@@ -79,7 +79,7 @@ func TestConfig_Validate(t *testing.T) {
 		"subscription by name":     {func(c *Config) { c.SubscriptionIDs = []string{"production"} }, `--azure.subscription-id: "production" is no subscription ID`},
 		"subscription twice":       {func(c *Config) { c.SubscriptionIDs = []string{id, strings.ToUpper(id)} }, "is given twice"},
 		"management group by name": {func(c *Config) { c.ManagementGroups = []string{"My group"} }, `--azure.management-group: "My group" is no management group ID`},
-		"subscription and group":   {func(c *Config) { c.SubscriptionIDs, c.ManagementGroups = []string{id}, []string{"a"} }, "exclude each other"},
+		"subscription and group":   {func(c *Config) { c.SubscriptionIDs, c.ManagementGroups = []string{id}, []string{"a"} }, "are mutually exclusive"},
 		"excluded":                 {func(c *Config) { c.ExcludeSubscriptionIDs = []string{id, other} }, ""},
 		"excluded from a group":    {func(c *Config) { c.ExcludeSubscriptionIDs, c.ManagementGroups = []string{id}, []string{"a"} }, ""},
 		"excluded by name":         {func(c *Config) { c.ExcludeSubscriptionIDs = []string{"production"} }, `--azure.exclude-subscription-id: "production" is no subscription ID`},

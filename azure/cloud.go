@@ -15,8 +15,8 @@ const CloudCustom = "custom"
 // CloudNames are the names that [ParseCloud] accepts.
 var CloudNames = []string{"public", "usgovernment", "china", CloudCustom}
 
-// ParseCloud returns the cloud with one of [CloudNames]. The addresses describe the custom cloud and
-// are accepted for it alone: the authority host that issues tokens, the ARM endpoint, and the
+// ParseCloud returns the cloud with one of [CloudNames]. The addresses describe the custom cloud
+// and are accepted for it alone: the authority host that issues tokens, the ARM endpoint, and the
 // audience of tokens for ARM, which defaults to the ARM endpoint.
 func ParseCloud(name, authorityHost, armEndpoint, armAudience string) (cloud.Configuration, error) {
 	if name != CloudCustom && authorityHost+armEndpoint+armAudience != "" {
@@ -59,7 +59,7 @@ func parseEndpoint(address string) (*url.URL, error) {
 	}
 	u, err := url.Parse(strings.TrimRight(address, "/"))
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("%q is not an address like https://host", address)
+		return nil, fmt.Errorf("%q is not a URL like https://host", address)
 	}
 	return u, nil
 }

@@ -35,7 +35,7 @@ func (c *Config) newCredentialSource(options azcore.ClientOptions) (*credentialS
 	s := &credentialSource{now: c.now}
 	switch {
 	case c.Credential != nil && c.ClientSecretFile != "":
-		return nil, errors.New("ClientSecretFile and Credential exclude each other")
+		return nil, errors.New("ClientSecretFile and Credential are mutually exclusive")
 	case c.Credential != nil:
 		s.create = func() (azcore.TokenCredential, error) { return c.Credential(options) }
 	case c.ClientSecretFile != "":
@@ -71,7 +71,7 @@ func newSecretFileCredential(file string, options azcore.ClientOptions, privateC
 		}
 	}
 	if os.Getenv("AZURE_CLIENT_SECRET") != "" {
-		return nil, errors.New("AZURE_CLIENT_SECRET is set: set one of them")
+		return nil, errors.New("AZURE_CLIENT_SECRET is also set: use one or the other")
 	}
 	content, err := readSmall(file)
 	if err != nil {
@@ -90,10 +90,10 @@ func newSecretFileCredential(file string, options azcore.ClientOptions, privateC
 	})
 }
 
-// refresh creates the credential again if a file changed, or if it must, and reports whether a file
-// changed. A credential that comes from a pipe stays as it is.
+// refresh creates the credential again if a file changed or must is set, and reports whether a file
+// changed. A credential that was read from a pipe is kept.
 func (s *credentialSource) refresh(must bool) (changed bool, err error) {
-	content, rereadable := s.readFiles() // first: a later change is found the next time
+	content, rereadable := s.readFiles() // first, so that the next refresh finds a later change
 	changed = rereadable && content != s.content
 	if s.current != nil && !changed && (!must || !rereadable) {
 		return false, nil
@@ -138,8 +138,7 @@ func readSmall(file string) ([]byte, error) {
 	return content, err
 }
 
-// warnAboutEnvironment logs what in the environment will not have the effect that an operator
-// expects.
+// warnAboutEnvironment logs variables of the environment that are ignored or unusable.
 func (c *Config) warnAboutEnvironment() {
 	if c.Credential != nil {
 		return

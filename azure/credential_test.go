@@ -230,7 +230,7 @@ func TestCredential_SecretFileInvalid(t *testing.T) {
 	}{
 		"no tenant":         {with("AZURE_TENANT_ID", ""), file, "AZURE_TENANT_ID is not set"},
 		"no client":         {with("AZURE_CLIENT_ID", ""), file, "AZURE_CLIENT_ID is not set"},
-		"secret also given": {with("AZURE_CLIENT_SECRET", simulator.ClientSecret), file, "AZURE_CLIENT_SECRET is set: set one of them"},
+		"secret also given": {with("AZURE_CLIENT_SECRET", simulator.ClientSecret), file, "AZURE_CLIENT_SECRET is also set: use one or the other"},
 		"missing":           {identity, filepath.Join(t.TempDir(), "missing"), "no such file or directory"},
 		"empty":             {identity, write(t, "empty", []byte(" \n")), "empty is empty"},
 		"huge":              {identity, write(t, "huge", make([]byte, 2<<20)), "is larger than 1048576 bytes"},

@@ -37,7 +37,7 @@ func invalidJSON(err error, beginning []byte) *Error {
 	wrong, isWrong := errors.AsType[*json.SemanticError](err)
 	switch {
 	case isSyntax && bytes.HasPrefix(bytes.TrimSpace(trimMark(beginning)), []byte("<")):
-		return invalidBecause(causeForeign, "HTML or XML instead of JSON: something answers in Azure's place")
+		return invalidBecause(causeForeign, "HTML or XML instead of JSON: the response is not from Azure")
 	case isSyntax:
 		return invalidBecause(causeNotJSON, "invalid JSON at byte %d: %s", syntax.ByteOffset, oneLine(fmt.Sprint(syntax.Err)))
 	case isWrong:
@@ -68,8 +68,8 @@ func notAList(codes []string) *Error {
 	return invalidBecause(causeNotAList, "the response is not a list")
 }
 
-// countElements counts the elements of all arrays in a JSON text. An empty array counts as one, and
-// invalid JSON gives some number.
+// countElements counts the elements of all arrays in a JSON text. An empty array counts as one. For
+// invalid JSON the number is meaningless.
 func countElements(body []byte) int {
 	count := 0
 	var arrays []bool // by depth, whether it is an array

@@ -21,7 +21,7 @@ const (
 	ReasonTimeout         Reason = "timeout"          // the deadline expired
 	ReasonServerError     Reason = "server_error"     // Azure failed (5xx)
 	ReasonNetwork         Reason = "network"          // no connection, or it broke
-	ReasonInvalidResponse Reason = "invalid_response" // the response makes no sense, is too large or is not Azure's
+	ReasonInvalidResponse Reason = "invalid_response" // the response is malformed, too large or not from Azure
 	ReasonCanceled        Reason = "canceled"         // the exporter is stopping
 )
 
@@ -77,7 +77,7 @@ const (
 	causeNotAList  = "not_a_list"
 	causeTooLarge  = "too_large"
 	causeTruncated = "truncated"
-	causeForeign   = "foreign" // something answers in Azure's place
+	causeForeign   = "foreign" // the response is not from Azure
 )
 
 func invalidResponse(format string, args ...any) *Error {

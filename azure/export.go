@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// subscriptionTimeout bounds the reading of one subscription when there is no scrape to answer.
+// subscriptionTimeout bounds the reading of one subscription when no scrape sets a deadline.
 const subscriptionTimeout = time.Minute
 
 // Exported is a list of one subscription, or an error.
@@ -18,7 +18,7 @@ type Exported struct {
 }
 
 // Export reads a list of each subscription from ARM and returns the results in the same order. Each
-// subscription fails alone and takes a minute at the longest. Export calls onDone after each
+// subscription fails alone and takes up to a minute. Export calls onDone after each
 // subscription, from many goroutines concurrently.
 func (c *Client) Export(ctx context.Context, l List, subscriptionIDs []string, onDone func()) []Exported {
 	exported := make([]Exported, len(subscriptionIDs))

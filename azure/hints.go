@@ -33,7 +33,7 @@ func Hint(err error, subscriptionID string, identity Identity) string {
 	}
 	switch ReasonOf(err) {
 	case ReasonAuthentication:
-		return "renew the credential; check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_TOKEN_CREDENTIALS, and look up the AADSTS code; without a code, check the route to the token endpoint (proxy, firewall)"
+		return "renew the credential; check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_TOKEN_CREDENTIALS, and look up the AADSTS code; if there is none, check the route to the token endpoint (proxy, firewall)"
 	case ReasonForbidden:
 		return assign
 	case ReasonNotFound:
@@ -45,11 +45,11 @@ func Hint(err error, subscriptionID string, identity Identity) string {
 	case ReasonTimeout:
 		return "raise Prometheus' scrape_timeout and --scrape.timeout, or --azure.concurrency"
 	case ReasonServerError:
-		return "wait; if it lasts, see Azure's status page"
+		return "wait; if it persists, see Azure's status page"
 	case ReasonNetwork:
-		return "check name resolution, firewall, proxy (HTTPS_PROXY) and certificates (SSL_CERT_FILE)"
+		return "check DNS, firewall, proxy (HTTPS_PROXY) and certificates (SSL_CERT_FILE)"
 	case ReasonInvalidResponse:
-		return "check for a proxy or portal that answers in Azure's place; otherwise report a bug"
+		return "check for a proxy or captive portal that responds instead of Azure; otherwise report a bug"
 	}
 	return ""
 }

@@ -38,9 +38,9 @@ func (i Identity) roleAssignment(scope string) string {
 	return "az role assignment create --role Reader --assignee-object-id " + cmp.Or(i.ObjectID, "OBJECT_ID") + principalType + " --scope " + scope
 }
 
-// identityOf reads the claims of a token without verifying it: it is the client's own, and its claims
-// are only shown. Microsoft calls the format an implementation detail, so an unknown format gives an
-// empty identity.
+// identityOf reads the claims of a token without verifying it: it is the client's own, and its
+// claims are only shown. Microsoft calls the format an implementation detail, so an unknown format
+// gives an empty identity.
 func identityOf(token string) Identity {
 	var claims struct {
 		TenantID     string `json:"tid"`

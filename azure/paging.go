@@ -93,7 +93,7 @@ func (p *pager) advance(items, bytes int, nextLink string) error {
 	case empty > maxEmptyPages:
 		return invalidResponse("more than %d empty pages in a row", maxEmptyPages)
 	case next == p.next || p.seen[next]:
-		return invalidResponse("nextLink leads back to a page already read")
+		return invalidResponse("nextLink points back to a page already read")
 	}
 	p.seen[p.next] = true
 	p.next, p.empty = next, empty
@@ -103,31 +103,31 @@ func (p *pager) advance(items, bytes int, nextLink string) error {
 	return nil
 }
 
-// resolveNextLink returns nextLink as an absolute address, or "" for none. A relative one is
-// relative to the endpoint, or to the current page if it is a query alone. The result is an https
-// address on the endpoint's host and port, because the request will carry the bearer token.
+// resolveNextLink returns nextLink as an absolute URL, or "" for none. A relative one is relative
+// to the endpoint, or to the current page if it is only a query. The result is an https URL on the
+// endpoint's host and port, because the request will carry the bearer token.
 func resolveNextLink(endpoint *url.URL, current, nextLink string) (string, error) {
 	if nextLink == "" {
 		return "", nil
 	}
 	encoded, err := runtime.EncodeQueryParams(nextLink)
 	if err != nil {
-		return "", invalidResponse("nextLink is no URL")
+		return "", invalidResponse("nextLink is not a URL")
 	}
 	base := endpoint.JoinPath("/")
 	if strings.HasPrefix(nextLink, "?") {
 		if base, err = url.Parse(current); err != nil {
-			return "", invalidResponse("nextLink is relative to no URL")
+			return "", invalidResponse("nextLink is relative to an invalid URL")
 		}
 	}
 	u, err := base.Parse(encoded)
 	switch {
 	case err != nil:
-		return "", invalidResponse("nextLink is no URL")
+		return "", invalidResponse("nextLink is not a URL")
 	case u.Scheme != "https":
 		return "", invalidResponse("nextLink is not https")
 	case u.User != nil || !strings.EqualFold(u.Hostname(), endpoint.Hostname()) || port(u) != port(endpoint):
-		return "", invalidResponse("nextLink leads to another host")
+		return "", invalidResponse("nextLink points to another host")
 	}
 	return u.String(), nil
 }

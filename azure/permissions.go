@@ -1,8 +1,9 @@
 package azure
 
 // Actions are the actions of Azure RBAC that an identity needs for each of [Operations]. A token
-// needs none. With a custom role that lacks one, the operation fails with [ReasonForbidden]; Resource
-// Graph instead leaves the rows out. See deploy/azure/role.json, which a test compares with these.
+// needs none. With a custom role that lacks one, the operation fails with [ReasonForbidden];
+// Resource Graph instead leaves the rows out. See deploy/azure/role.json, which a test compares
+// with these.
 var Actions = map[string][]string{
 	operationGetToken:                {},
 	operationListSubscriptions:       {actionReadSubscriptions, actionReadDescendants},

@@ -18,8 +18,8 @@ var Queries = map[string]string{
 	"plain":    formPlain.text(packedScores, plainScores),
 }
 
-// RawResponse is an HTTP response as Azure sent it, for diagnosis. Its status is not interpreted, and
-// its body is bounded like every other but may hold anything.
+// RawResponse is an HTTP response as Azure sent it, for diagnosis. Its status is not interpreted,
+// and its body is bounded like every other but may hold anything.
 type RawResponse struct {
 	Status int
 	Header http.Header
@@ -32,7 +32,7 @@ type RawResponse struct {
 func (c *Client) Get(ctx context.Context, target string) (RawResponse, error) {
 	u, err := url.Parse(target)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(u.Path, "/") {
-		return RawResponse{}, fmt.Errorf("request ARM: %w", invalidResponse("the target is no path"))
+		return RawResponse{}, fmt.Errorf("request ARM: %w", invalidResponse("the target is not a path"))
 	}
 	address := c.endpoint.JoinPath(u.EscapedPath())
 	address.RawQuery = u.RawQuery
@@ -43,8 +43,8 @@ func (c *Client) Get(ctx context.Context, target string) (RawResponse, error) {
 	return c.doRaw(req, operationListSubscriptions)
 }
 
-// QueryResourceGraph runs a query for one page of up to top rows. No subscription means all that the
-// identity can read. The error is like that of [Client.Get].
+// QueryResourceGraph runs a query for one page of up to top rows. No subscription means all that
+// the identity can read. The error is like that of [Client.Get].
 func (c *Client) QueryResourceGraph(ctx context.Context, query string, subscriptionIDs []string, top int, skipToken string) (RawResponse, error) {
 	body := map[string]any{"query": query, "options": graphOptions{ResultFormat: "objectArray", Top: top, SkipToken: skipToken}}
 	if len(subscriptionIDs) > 0 {

@@ -59,7 +59,7 @@ func (n *recommendationNames) refresh(ctx context.Context, g *ResourceGraph, nex
 	}
 	for _, key := range keys {
 		if _, ok := n.texts[key]; !ok {
-			n.texts[key] = recommendationTexts{} // not asked for again today
+			n.texts[key] = recommendationTexts{} // not requested again today
 		}
 	}
 	return nil

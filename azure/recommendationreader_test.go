@@ -338,7 +338,7 @@ func TestRecommendationReader_Refused(t *testing.T) {
 			t.Errorf("%d queries, want %d", got, test.queries)
 		}
 	}
-	if got := strings.Count(logged.String(), "refuses the packed query of recommendations"); got != 2 {
+	if got := strings.Count(logged.String(), "rejects the packed query of recommendations"); got != 2 {
 		t.Errorf("logged %d times:\n%s", got, logged.String())
 	}
 }

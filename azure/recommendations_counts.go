@@ -86,7 +86,7 @@ func (r *RecommendationReader) queryCounts(ctx context.Context, ids []string, p 
 	}
 	if err == nil && refusal != nil {
 		r.refusedAt = r.graph.now()
-		level.Warn(r.graph.logger).Log("msg", "Resource Graph refuses the packed query of recommendations; using plain rows, which cost many requests, for an hour", "operation", operationQueryResourceGraph, "err", refusal)
+		level.Warn(r.graph.logger).Log("msg", "Resource Graph rejects the packed query of recommendations; using plain rows, which need many requests, for an hour", "operation", operationQueryResourceGraph, "err", refusal)
 	}
 	return found, err
 }

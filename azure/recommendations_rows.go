@@ -81,7 +81,7 @@ func (n *looseNumber) UnmarshalJSON(data []byte) error {
 func (n *looseNumber) parse(text string) error {
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || f < 0 || f > maxNumber || math.IsNaN(f) {
-		return invalidResponse("a count is no number from 0 to 1e9")
+		return invalidResponse("a count is not a number from 0 to 1e9")
 	}
 	*n = looseNumber(f)
 	return nil

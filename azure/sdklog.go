@@ -29,8 +29,8 @@ func LogSDKEvents(logger log.Logger) {
 // succeeded.
 var acquiredToken = regexp.MustCompile(`^(\w+)\.GetToken\(\) acquired a token`)
 
-// lastCredential is the type of the credential that got the last token. Like the listener, it exists
-// once per process.
+// lastCredential is the type of the credential that got the last token. Like the listener, it
+// exists once per process.
 var lastCredential atomic.Pointer[string]
 
 // credentialType returns azidentity's name of the credential that got the last token, or "" without

@@ -44,7 +44,7 @@ func (c *Client) forEach(n int, do func(i int)) {
 // reason does not depend on which fails first.
 func (c *Client) secureScore(ctx context.Context, subscriptionID string) Result {
 	if err := ctx.Err(); err != nil {
-		return Result{Err: fmt.Errorf("subscription %s: not asked in time: %w", subscriptionID, classify(err))}
+		return Result{Err: fmt.Errorf("subscription %s: the deadline passed before its first request: %w", subscriptionID, classify(err))}
 	}
 	result := Result{StartedAt: c.now()}
 	var scoresErr, controlsErr error

@@ -15,7 +15,7 @@ type tasks struct {
 	panicked atomic.Pointer[taskPanic]
 }
 
-// newTasks creates a group of which up to limit tasks run concurrently.
+// newTasks creates a group that runs up to limit tasks concurrently.
 func newTasks(limit int) *tasks { return &tasks{slots: make(chan struct{}, limit)} }
 
 // Go starts the task once a slot is free.

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// tokenTimeout bounds one token request, whoever waits for it. It is longer than most scrapes: a
-	// token that comes too late for one scrape still serves the next.
+	// tokenTimeout bounds one token request, regardless of the callers' deadlines. It is longer than
+	// most scrapes: a token that arrives too late for one scrape still serves the next.
 	tokenTimeout = 30 * time.Second
 	// minValidity is how long a token must still be valid to be used while it is renewed: as long as
 	// a scrape may take.
@@ -62,7 +62,7 @@ type tokenSource struct {
 type tokenFetch struct {
 	startedAt time.Time
 	claims    string
-	refused   string // a token that would be no use
+	refused   string // a token that ARM does not accept
 	recreate  bool   // create the credential again
 	rejected  *Error // the answer unless a file of the credential changed
 	trace     tokenTrace
@@ -70,7 +70,7 @@ type tokenFetch struct {
 	done  chan struct{} // closed once the rest is set
 	token azcore.AccessToken
 	err   error
-	stale bool // ARM has refused the token, or asked for other claims, meanwhile
+	stale bool // in the meantime ARM refused the token or required other claims
 }
 
 func newTokenSource(credential *credentialSource, audience string, cfg Config) *tokenSource {
@@ -81,7 +81,7 @@ func newTokenSource(credential *credentialSource, audience string, cfg Config) *
 	}
 }
 
-// get returns a token that ARM has not refused. A failure of the credential, or none of its answer
+// get returns a token that ARM has not refused. A failure of the credential, or no response
 // before the deadline of ctx, is [ReasonAuthentication].
 func (s *tokenSource) get(ctx context.Context) (azcore.AccessToken, error) {
 	for {
@@ -131,7 +131,7 @@ func (s *tokenSource) needsRenewal(now time.Time) bool {
 
 // refuse discards a token that ARM refused and reports whether another may be accepted. Claims are
 // those of ARM's challenge, or "". A token that ARM refuses without one can come from a credential
-// that caches it, so the credential is created again. Unless ARM asks for new claims, a token is
+// that caches it, so the credential is created again. Unless ARM requires new claims, a token is
 // replaced once per renewInterval: ARM may refuse every token.
 func (s *tokenSource) refuse(token, claims string) bool {
 	s.mu.Lock()
@@ -171,12 +171,12 @@ func (s *tokenSource) start() *tokenFetch {
 	return fetch
 }
 
-// request asks the credential for a token.
+// request gets a token from the credential.
 func (s *tokenSource) request(fetch *tokenFetch) (token azcore.AccessToken, failure *Error) {
 	defer func() {
 		if p := recover(); p != nil {
-			level.Error(s.logger).Log("msg", "the credential panicked", "operation", operationGetToken, "err", printable(fmt.Sprint(p)), "stack", string(debug.Stack()))
-			failure = &Error{Reason: ReasonAuthentication, Err: fmt.Errorf("the credential panicked: %s", printable(fmt.Sprint(p)))}
+			level.Error(s.logger).Log("msg", "credential panicked", "operation", operationGetToken, "err", printable(fmt.Sprint(p)), "stack", string(debug.Stack()))
+			failure = &Error{Reason: ReasonAuthentication, Err: fmt.Errorf("credential panicked: %s", printable(fmt.Sprint(p)))}
 		}
 	}()
 	changed, err := s.credential.refresh(fetch.recreate && fetch.rejected == nil)
@@ -193,7 +193,7 @@ func (s *tokenSource) request(fetch *tokenFetch) (token azcore.AccessToken, fail
 	token, err = s.credential.current.GetToken(ctx, options)
 	if err == nil && token.Token == fetch.refused && fetch.claims == "" {
 		// Managed identities share one cache in the process, which claims bypass. Other credentials
-		// get the same token again, or cannot handle claims; then ARM's answer says more.
+		// get the same token again, or cannot handle claims; then ARM's response is the better error.
 		options.Claims = fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, time.Now().Unix())
 		if another, err := s.credential.current.GetToken(ctx, options); err == nil {
 			token = another

@@ -139,7 +139,7 @@ func TestToken_PanicOfTheCredential(t *testing.T) {
 	c := &credential{validity: time.Hour, panics: true}
 	s := c.source(t)
 	defer s.close()
-	if _, err := s.get(t.Context()); ReasonOf(err) != ReasonAuthentication || err.Error() != "the credential panicked: boom" {
+	if _, err := s.get(t.Context()); ReasonOf(err) != ReasonAuthentication || err.Error() != "credential panicked: boom" {
 		t.Errorf("got %v", err)
 	}
 	c.panics = false

@@ -19,7 +19,7 @@ import (
 const (
 	causeNoAnswer               = "no_answer"
 	causeTokenEndpointBusy      = "token_endpoint_busy"
-	causeTokenEndpointForeign   = "token_endpoint_foreign" // something answers in its place
+	causeTokenEndpointForeign   = "token_endpoint_foreign" // the response is not from Entra ID
 	causeIdentityNotAssigned    = "identity_not_assigned"
 	causeNoManagedIdentity      = "no_managed_identity"
 	causeNoCredential           = "no_credential" //nolint:gosec // a cause, of several credentials
@@ -33,12 +33,12 @@ const (
 	causeCLILogin               = "cli_login"
 )
 
-// tokenError gives a cause to a failure of the credential. What its last HTTP request met decides,
-// if the credential got that far; otherwise the text of the error does.
+// tokenError assigns a cause to a failure of the credential: from its last HTTP request if there
+// was one, otherwise from the text of the error.
 func tokenError(err error, x exchange) *Error {
 	text := err.Error()
 	_, failed := errors.AsType[*azidentity.AuthenticationFailedError](err)
-	// Of a chain, only the credential that ended it counts.
+	// In a chain, only the last credential counts.
 	if x.done && (failed || x.managedIdentity && (credentialsTried(text) < 2 || x.status == http.StatusBadRequest)) {
 		if e := exchangeError(x, text); e != nil {
 			return e
@@ -49,7 +49,7 @@ func tokenError(err error, x exchange) *Error {
 	return e
 }
 
-// exchangeError describes what a credential's HTTP request met. It is nil if that was no failure.
+// exchangeError describes the failure of a credential's HTTP request. It is nil if it succeeded.
 func exchangeError(x exchange, text string) *Error {
 	endpoint := "the token endpoint"
 	if x.managedIdentity {
@@ -80,7 +80,7 @@ func exchangeError(x exchange, text string) *Error {
 	case status >= 400 && x.isJSON:
 		describe("%s answered HTTP %d", endpoint, status)
 	case status >= 300:
-		describe("HTTP %d from %s without an error of Entra ID: something answers in its place", status, x.host)
+		describe("HTTP %d from %s without an Entra ID error: the response is not from Entra ID", status, x.host)
 		if x.managedIdentity {
 			describe("%s answered HTTP %d", endpoint, status)
 		}
@@ -114,14 +114,14 @@ func managedIdentitySentence(text string) string {
 	return "ManagedIdentityCredential authentication failed"
 }
 
-// isRejection reports whether the token endpoint refused the credential, so that trying again is no
-// use until something changes.
+// isRejection reports whether the token endpoint rejected the credential, so that a retry is
+// pointless until something changes.
 func (e *Error) isRejection() bool {
 	return e.status >= 400 && e.status < 500 && e.cause != causeTokenEndpointBusy && e.cause != causeTokenEndpointForeign
 }
 
-// unansweredError describes a request that took too long. An attempt that failed, before another
-// one or the wait for it, says more than the time.
+// unansweredError describes a request that took too long. If an earlier attempt failed, its failure
+// says more than the timeout.
 func unansweredError(x exchange, after time.Duration) *Error {
 	if x.done {
 		if e := exchangeError(x, ""); e != nil {
@@ -161,10 +161,10 @@ var localCauses = []struct {
 	{causeCLILogin, regexp.MustCompile(`Azure(DeveloperCLI|CLI|PowerShell)Credential`)},
 }
 
-// unspecificCauses say nothing in the error of a chain, where most credentials have one of them.
+// unspecificCauses are meaningless in the error of a chain, where most credentials have one.
 var unspecificCauses = []string{"", causeTenantInvalid, causeWorkloadIdentity, causeVariableMissing, causeCLIMissing, causeCLILogin}
 
-// localError describes the failure of a credential that met no HTTP response.
+// localError describes the failure of a credential without an HTTP response.
 func localError(err error) *Error {
 	e := &Error{Reason: ReasonAuthentication, Err: errors.New(printable(summarize(err).Error()))}
 	text := e.Err.Error()

@@ -63,7 +63,7 @@ func (tracePolicy) Do(req *policy.Request) (*http.Response, error) {
 	x := newExchange(req.Raw())
 	trace.set(x)
 	resp, err := req.Next()
-	// What the deadline cut off stays unanswered.
+	// A request that the deadline cut off stays unfinished.
 	if err == nil || !errors.Is(req.Raw().Context().Err(), context.DeadlineExceeded) {
 		x.finish(resp, err)
 		trace.set(x)

@@ -10,7 +10,7 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
 
-// APIMetrics count and time the requests to Azure, and sum up those of the last collection.
+// APIMetrics count and time the requests to Azure, and total those of the last collection.
 type APIMetrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -19,7 +19,7 @@ type APIMetrics struct {
 	stats apiStats // since resetStats
 }
 
-// apiStats sum up the requests of a collection.
+// apiStats are the totals of a collection's requests.
 type apiStats struct {
 	Requests  int
 	Throttled int                // requests that Azure answered with 429
@@ -31,7 +31,7 @@ func NewAPIMetrics() *APIMetrics {
 	m := &APIMetrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "api_requests_total",
-			Help: "HTTP requests to Azure, including retries, by operation and status code; code is error if no complete response came.",
+			Help: "HTTP requests to Azure, including retries, by operation and status code; code is error if there was no complete response.",
 		}, []string{"operation", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "api_request_duration_seconds",

@@ -83,21 +83,22 @@ func (c *cache) get(ctx context.Context) *snapshot {
 		}
 		c.wait(ctx, run)
 		latest = c.latest()
-		// An impatient scrape gave the collection less time than this one has: the
-		// subscriptions that it cut off get the rest. What it read is valid since then.
+		// A scrape with an earlier deadline gave the collection less time than this one has. The
+		// remaining subscriptions get the rest of it; those already read stay valid.
 		if ctx.Err() != nil || !run.deadline.Before(collectBy) || !latest.cutShort() {
 			return latest
 		}
 	}
 }
 
-// canServeStale says whether a scrape is served at once, and the refresh left to the background.
+// canServeStale reports whether a scrape is served from the cache while a refresh runs in the
+// background.
 func (c *cache) canServeStale(s *snapshot) bool {
 	return c.ttl > 0 && !s.collectedAt.Before(c.now().Add(-c.ttl-c.maxStale)) && (s.err == nil || len(s.subscriptions) > 0)
 }
 
 // collectionDeadline returns when a collection for a scrape with this deadline must end: the
-// answer still has to be rendered, which takes twice as long on a busy machine.
+// response still has to be rendered, which can take twice as long on a busy machine.
 func (c *cache) collectionDeadline(scrape time.Time) time.Time {
 	latest := c.published.Load()
 	if latest.listTimedOut() && c.ttl > 0 {
@@ -127,7 +128,7 @@ func (c *cache) startOrJoin(deadline, validSince time.Time) *collection {
 // run makes one collection and publishes its snapshot.
 func (c *cache) run(run *collection, validSince time.Time) {
 	defer func() {
-		// One bad answer must not end the process: the last snapshot stays, and the next scrape
+		// One bad response must not end the process: the last snapshot stays, and the next scrape
 		// collects again.
 		if p := recover(); p != nil {
 			c.collector.metrics.panics.Inc()
@@ -143,7 +144,7 @@ func (c *cache) run(run *collection, validSince time.Time) {
 	c.publish(c.collector.collect(ctx, c.published.Load(), validSince))
 }
 
-// publish makes a snapshot the last one, with the last recommendations.
+// publish makes a snapshot the latest, with the latest recommendations.
 func (c *cache) publish(s *snapshot) {
 	for {
 		set := c.recommended.Load()
@@ -200,7 +201,7 @@ func (c *cache) latest() *snapshot {
 
 // cutoffs returns how old values can be now. A failing subscription's last good values are
 // served for maxStale. Those of a healthy one hold until the next collection, which is due
-// after the TTL; without any collection they expire, too. Recommendations change slowly and are
+// after the TTL; without a collection they expire as well. Recommendations change slowly and are
 // served longer.
 func (c *cache) cutoffs() cutoffs {
 	now := c.now()

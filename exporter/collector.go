@@ -21,8 +21,8 @@ type collector struct {
 	now           func() time.Time
 }
 
-// collect asks Azure for the subscriptions, and for the scores of those last read before
-// validSince. It returns when ctx ends or earlier, with what is known by then.
+// collect lists the subscriptions and reads the scores of those last read before validSince. It
+// returns by the end of ctx, with what is known by then.
 func (c *collector) collect(ctx context.Context, previous *snapshot, validSince time.Time) *snapshot {
 	started := c.now()
 	c.metrics.collections.Inc()
@@ -91,9 +91,9 @@ func (c *collector) fetchScores(ctx context.Context, subscriptions []*subscripti
 	}
 }
 
-// hadItsTurn says whether a subscription goes to the end of the queue. One that the deadline or
+// hadItsTurn reports whether a subscription goes to the end of the queue. One that the deadline or
 // the quota cut off stays in front, unless it had half of the collection's time: otherwise a few
-// that always hang would hold up the others for ever.
+// that always hang would starve the others.
 func hadItsTurn(r azure.Result, started time.Time, took time.Duration) bool {
 	switch azure.ReasonOf(r.Err) {
 	case azure.ReasonTimeout, azure.ReasonThrottled:
@@ -112,7 +112,7 @@ func (c *collector) countFailure(err error) {
 }
 
 // logTransition logs that a subscription starts to fail, fails for another cause, or recovers. One
-// that stays broken is logged once, not at each scrape.
+// that keeps failing is logged once, not on every scrape.
 func (c *collector) logTransition(s *subscription, before subscription) {
 	logger := log.With(c.logger, "subscription_id", s.ID)
 	switch reason := azure.ReasonOf(s.err); {

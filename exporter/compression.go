@@ -12,8 +12,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// encoding is a form in which a snapshot is kept. Clients name it in many ways that are the same
-// to a snapshot.
+// encoding is a format and compression in which a snapshot is cached. Different headers of clients
+// can mean the same one.
 type encoding struct {
 	openMetrics bool
 	compression string // gzip, zstd or empty
@@ -29,13 +29,13 @@ type rendering struct {
 	err  error
 }
 
-// renderings are the encodings in which a snapshot has been asked for.
+// renderings are the encodings of a snapshot that clients have requested.
 type renderings struct {
 	mu         sync.Mutex
 	byEncoding map[encoding]*rendering
 }
 
-// rendering returns the snapshot in an encoding. It is made once, when it is first asked for.
+// rendering returns the snapshot in an encoding. It is rendered once, on first request.
 func (s *snapshot) rendering(e encoding) *rendering {
 	s.renderings.mu.Lock()
 	r := s.renderings.byEncoding[e]
@@ -113,7 +113,7 @@ func (r *rendering) serveGzip(w io.Writer, writeRest func(io.Writer) error) erro
 	return err
 }
 
-// gzipSum is what the trailer of a gzip stream says of its text.
+// gzipSum holds the checksum and size in the trailer of a gzip stream.
 type gzipSum struct{ crc, size uint32 }
 
 // Write implements [io.Writer].
@@ -130,7 +130,8 @@ func (g *gzipSum) trailer() []byte {
 // maxZstdBlock is the largest block that fits every window.
 const maxZstdBlock = 64 << 10
 
-// serveZstd ends the frame with raw blocks. A second frame would be lost to decoders that read one.
+// serveZstd ends the frame with raw blocks. Decoders that read a single frame would lose a second
+// one.
 func (r *rendering) serveZstd(w io.Writer, writeRest func(io.Writer) error) error {
 	if err := r.text.writeTo(w); err != nil {
 		return err
@@ -154,7 +155,7 @@ func (r *rendering) serveZstd(w io.Writer, writeRest func(io.Writer) error) erro
 	}
 }
 
-// chunks hold compressed text. Unlike a buffer that grows, they copy nothing and waste little.
+// chunks hold compressed text. Unlike a growing buffer, they copy nothing and waste little.
 type chunks [][]byte
 
 const chunkSize = 256 << 10

@@ -1,11 +1,11 @@
 // Package exporter turns secure scores into Prometheus metrics.
 //
-// A scrape is Prometheus asking the exporter; a collection is the exporter asking Azure. The
-// way of one scrape is handler.go (its deadline), cache.go (fresh, stale or wait),
-// collector.go (one collection), subscriptionlist.go (which subscriptions there are),
-// snapshot.go (what is known afterwards) and exposition.go (the answer).
+// A scrape is Prometheus asking the exporter; a collection is the exporter asking Azure. A scrape
+// passes through handler.go (deadline), cache.go (fresh, stale or wait), collector.go (one
+// collection), subscriptionlist.go (the list of subscriptions), snapshot.go (the result) and
+// exposition.go (the response).
 //
-// The package makes no HTTP request to Azure and reads no JSON: that is package azure's part.
+// The package makes no HTTP request to Azure and reads no JSON: package azure does both.
 package exporter
 
 import (
@@ -21,35 +21,35 @@ import (
 
 // Config configures an [Exporter].
 type Config struct {
-	// ScrapeTimeout is the longest time a scrape can take.
+	// ScrapeTimeout is the maximum duration of a scrape.
 	ScrapeTimeout time.Duration
-	// TimeoutOffset is subtracted from Prometheus' scrape timeout, so that the answer arrives
-	// before Prometheus gives up.
+	// TimeoutOffset is subtracted from Prometheus' scrape timeout, so that the response
+	// arrives before Prometheus gives up.
 	TimeoutOffset time.Duration
-	// CacheTTL is how long a snapshot is served before Azure is asked again; 0 asks at every
+	// CacheTTL is how long a collection is served before the next one starts; 0 collects on every
 	// scrape.
 	CacheTTL time.Duration
 	// MaxStale is the maximum age of the last good values served while a subscription is failing.
 	MaxStale time.Duration
-	// DiscoveryInterval is how long the list of subscriptions is kept.
+	// DiscoveryInterval is how long the list of subscriptions is cached.
 	DiscoveryInterval time.Duration
 	// Recommendations is [RecommendationsFull], [RecommendationsSummary] or [RecommendationsOff].
 	Recommendations string
 	// RecommendationsInterval is the minimum time between two refreshes of recommendations.
 	RecommendationsInterval time.Duration
 	// MaxRecommendations is how many recommendations of a subscription have series of their own; the
-	// others are summed up.
+	// others are aggregated as other.
 	MaxRecommendations int
-	// MaxRequests is the maximum number of parallel scrape requests; more get a 503.
+	// MaxRequests is the maximum number of parallel scrape requests. Further requests get status 503.
 	MaxRequests int
 	// Settings are shown on the status page. They must not be secret.
 	Settings []Setting
-	// Demo marks every page for people, because all data are simulated.
+	// Demo marks every web page, because all data is simulated.
 	Demo bool
-	// Portal is the host of the Azure portal that pages link to, like portal.azure.com. Without one
-	// there are no such links.
+	// Portal is the host of the Azure portal that pages link to, like portal.azure.com. If it
+	// is empty, pages do not link to the portal.
 	Portal string
-	// Logger gets what operators need to know.
+	// Logger receives failures, recoveries and warnings.
 	Logger log.Logger
 
 	now func() time.Time // time.Now unless a test replaces it
@@ -102,14 +102,14 @@ func (c *Config) Validate() error {
 // Source is where subscriptions and scores come from: ARM's lists ([azure.Client]) or Resource
 // Graph ([azure.ResourceGraph]). Every error has an [azure.Reason].
 type Source interface {
-	// Configured returns the subscriptions that are known without asking Azure.
+	// Configured returns the subscriptions that are known without calling Azure.
 	Configured() []azure.Subscription
-	// Authenticate makes sure that there is a token.
+	// Authenticate gets a token unless a valid one is cached.
 	Authenticate(context.Context) error
 	// Subscriptions lists the subscriptions to read.
 	Subscriptions(context.Context) ([]azure.Subscription, error)
 	// SecureScores reads subscriptions, the first ones first, and returns one result for each in
-	// the same order. It returns when ctx ends or earlier.
+	// the same order. It returns by the end of ctx.
 	SecureScores(ctx context.Context, subscriptionIDs []string) []azure.Result
 }
 
@@ -138,12 +138,13 @@ func New(source Source, reader *azure.RecommendationReader, api *APIMetrics, cfg
 // Handler serves /metrics, /probe, /sd, /status, /-/healthy, /-/ready and the landing page.
 func (e *Exporter) Handler() http.Handler { return e.handlers.mux }
 
-// shutdownReserve is what Shutdown keeps of its time to answer scrapes that it had to cut short.
+// shutdownReserve is the part of Shutdown's time that remains for responses to canceled scrapes.
 const shutdownReserve = 2 * time.Second
 
-// Shutdown refuses new requests and lets those in flight finish. What still asks Azure shortly
-// before ctx ends is canceled and answered with what is known by then. Shutdown returns when
-// nothing runs in the background any longer, with ctx's error if requests were still in flight.
+// Shutdown refuses new requests and lets those in flight finish. Shortly before ctx
+// ends it cancels the collections that are still running, and their scrapes get what is known by
+// then. Shutdown returns once all background work has ended, with ctx's error if requests were
+// still in flight.
 func (e *Exporter) Shutdown(ctx context.Context) error {
 	drainCtx := ctx
 	if deadline, ok := ctx.Deadline(); ok {

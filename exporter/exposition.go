@@ -13,15 +13,15 @@ import (
 	"github.com/prometheus/common/expfmt"
 )
 
-// exposition is the answer to a scrape: a snapshot, followed by the exporter's own metrics.
+// exposition is the response to a scrape: a snapshot, followed by the exporter's own metrics.
 type exposition struct {
 	snapshot *snapshot
 	header   http.Header // as negotiated with the client
 	encoding encoding
 }
 
-// negotiator agrees with a client on a format and a compression: promhttp does that when it
-// serves nothing, too.
+// negotiator negotiates format and compression with a client. promhttp does that even if it has
+// nothing to serve.
 var negotiator = promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{EnableOpenMetrics: true})
 
 func newExposition(s *snapshot, r *http.Request) *exposition {
@@ -70,7 +70,7 @@ func (e *exposition) prepare() {
 	}
 }
 
-// serve writes the answer.
+// serve writes the response.
 func (e *exposition) serve(w http.ResponseWriter, self prometheus.Gatherer) error {
 	own, err := self.Gather()
 	if err != nil && len(own) == 0 {
@@ -110,7 +110,7 @@ func withoutOpenMetricsClashes(all []*dto.MetricFamily) []*dto.MetricFamily {
 	return kept
 }
 
-// encodeFamilies writes the last families of an answer.
+// encodeFamilies writes the last families of a response.
 func encodeFamilies(w io.Writer, format expfmt.Format, all []*dto.MetricFamily) error {
 	encoder := expfmt.NewEncoder(w, format)
 	for _, f := range all {

@@ -98,8 +98,8 @@ func newToFix(set *recommendationSet, s *subscription, c cutoffs, maximum int) *
 	return fix
 }
 
-// keepMostUrgent sums up all but the most urgent recommendations. Replicas agree on them, because
-// nothing but this snapshot matters.
+// keepMostUrgent aggregates all but the most urgent recommendations. Replicas choose the same ones,
+// because the choice depends on this snapshot alone.
 func (f *toFix) keepMostUrgent(all []*recommendationToFix, maximum int) {
 	slices.SortStableFunc(all, moreUrgent)
 	kept := make(map[*recommendationToFix]bool, maximum)

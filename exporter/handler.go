@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// maxProbes bounds the probes in flight, those that wait for their turn included.
+	// maxProbes bounds the probes in flight, including those that wait for their turn.
 	maxProbes = 1000
-	// writeTimeout is how long a client can take to read an answer. It ends slow readers, which
-	// hold a connection but no slot.
+	// writeTimeout is how long a client can take to read a response. It disconnects slow readers,
+	// which hold a connection but no slot.
 	writeTimeout = 30 * time.Second
 )
 
-// handlers serve HTTP from the cache. They never ask Azure themselves, except live probes and
-// service discovery.
+// handlers serve HTTP from the cache. Only live probes and service discovery call
+// Azure themselves.
 type handlers struct {
 	cfg       Config
 	cache     *cache
@@ -33,7 +33,7 @@ type handlers struct {
 
 	scrapes   *slots
 	probes    *slots
-	pages     *semaphore.Weighted // status pages that are rendered at the same time
+	pages     *semaphore.Weighted // status pages that are rendered concurrently
 	liveReads *liveReads
 }
 
@@ -66,10 +66,10 @@ func newHandlers(c *cache, cfg Config) *handlers {
 // serveMetrics serves the snapshot and the exporter's own metrics.
 func (h *handlers) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	if !h.scrapes.acquire() {
-		http.Error(w, "too many scrapes in flight, or shutting down", http.StatusServiceUnavailable)
+		http.Error(w, "too many concurrent scrapes, or shutting down", http.StatusServiceUnavailable)
 		return
 	}
-	// A slow reader keeps no slot: it is freed before the answer is written.
+	// The slot is released before the response is written, so that a slow reader does not keep it.
 	var answer *exposition
 	func() {
 		defer h.scrapes.release()
@@ -84,7 +84,7 @@ func (h *handlers) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// setWriteDeadline limits how long the client can take to read the answer.
+// setWriteDeadline limits how long the client can take to read the response.
 func setWriteDeadline(w http.ResponseWriter) {
 	// A ResponseWriter without deadlines has the server's own.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))

@@ -13,7 +13,7 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
 
-// maxLiveReads bounds the subscriptions that live probes read at the same time. It is small
+// maxLiveReads bounds the subscriptions that live probes read concurrently. It is small
 // because requests to Azure are served in order of arrival: /metrics must keep its share.
 const maxLiveReads = 8
 
@@ -32,7 +32,7 @@ type liveReads struct {
 // liveRead is a running read. Like a collection, it outlives the probe that started it.
 type liveRead struct {
 	deadline time.Time
-	done     chan struct{} // closed when the result is there
+	done     chan struct{} // closed once result is set
 	result   *subscription
 }
 
@@ -79,7 +79,7 @@ func (l *liveReads) startOrJoin(s azure.Subscription, deadline time.Time) *liveR
 	return read
 }
 
-// read asks Azure when it is the subscription's turn.
+// read reads the subscription once it has a turn.
 func (l *liveReads) read(ctx context.Context, s azure.Subscription) (result *subscription) {
 	defer func() {
 		if p := recover(); p != nil {

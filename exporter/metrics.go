@@ -12,7 +12,7 @@ import (
 
 const namespace = "azure_secure_score"
 
-// selfMetrics are about the exporter itself and live as long as it does. Everything else is
+// selfMetrics describe the exporter itself and live as long as it does. Everything else is
 // part of a snapshot: see series.go.
 type selfMetrics struct {
 	registry    *prometheus.Registry
@@ -28,7 +28,7 @@ func newSelfMetrics(api *APIMetrics, cacheTTL time.Duration) (*selfMetrics, erro
 		api:      api,
 		collections: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "scrapes_total",
-			Help: "Collections from Azure. Overlapping scrapes share one.",
+			Help: "Collections started. Overlapping scrapes share one.",
 		}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "scrape_failures_total",
@@ -36,7 +36,7 @@ func newSelfMetrics(api *APIMetrics, cacheTTL time.Duration) (*selfMetrics, erro
 		}, []string{"reason"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "collection_panics_total",
-			Help: "Collections that panicked. The exporter recovered and served the last snapshot.",
+			Help: "Panics recovered in a collection, a probe or a refresh of recommendations. Each is a bug.",
 		}),
 	}
 	for _, reason := range azure.Reasons {
@@ -44,7 +44,7 @@ func newSelfMetrics(api *APIMetrics, cacheTTL time.Duration) (*selfMetrics, erro
 	}
 	ttl := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "cache_ttl_seconds",
-		Help: "Configured --cache.ttl in seconds: how long a snapshot is served before Azure is asked again.",
+		Help: "Value of --cache.ttl in seconds: how long a collection is served before the next one starts.",
 	})
 	ttl.Set(cacheTTL.Seconds())
 	for _, c := range []prometheus.Collector{

@@ -22,8 +22,8 @@ var (
 
 	pages = template.Must(template.New("pages").Funcs(statusFormats).ParseFS(pageFiles, "*.html"))
 
-	// pagePolicy lets a browser run nothing and load nothing. It allows the page's own style, and
-	// forms that are sent to the exporter.
+	// pagePolicy forbids scripts and external resources. It allows the page's own style, and forms
+	// that are sent to the exporter.
 	pagePolicy = func() string {
 		hash := sha256.Sum256([]byte(pageCSS))
 		return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
@@ -31,7 +31,7 @@ var (
 	}()
 )
 
-// page is what every page for people shows.
+// page is the content that all web pages share.
 type page struct {
 	Style   template.CSS
 	Version string
@@ -60,7 +60,7 @@ func (h *handlers) serveLanding(w http.ResponseWriter, r *http.Request) {
 	h.servePage(w, r, text, err)
 }
 
-// serveNotFound answers every path that has no page.
+// serveNotFound serves every other path.
 func (h *handlers) serveNotFound(w http.ResponseWriter, r *http.Request) {
 	h.servePage(w, r, nil, errNoSuchPage)
 }
@@ -78,7 +78,7 @@ func (h *handlers) servePage(w http.ResponseWriter, r *http.Request, text []byte
 	}
 }
 
-// serveError answers browsers with a page that leads back, and other clients with one line.
+// serveError serves browsers a page that links back, and other clients one line.
 func (h *handlers) serveError(w http.ResponseWriter, r *http.Request, status int, text string) {
 	w.Header().Add("Vary", "Accept")
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
@@ -101,7 +101,7 @@ func relativeRoot(r *http.Request) string {
 	return "./"
 }
 
-// renderPage renders a page completely, so that an error does not become half a page.
+// renderPage renders a page before it is served, so that an error never leaves half a page.
 func renderPage(name string, content any) ([]byte, error) {
 	var text bytes.Buffer
 	err := pages.ExecuteTemplate(&text, name, content)

@@ -13,11 +13,11 @@ import (
 )
 
 // serveProbe serves the series of one subscription, and whether it could be read. Only listed
-// subscriptions can be probed: the exporter's credential is not for everybody's use.
+// subscriptions can be probed: clients must not use its credential to read others.
 func (h *handlers) serveProbe(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	if !h.probes.acquire() {
-		http.Error(w, "too many probes in flight, or shutting down", http.StatusServiceUnavailable)
+		http.Error(w, "too many concurrent probes, or shutting down", http.StatusServiceUnavailable)
 		return
 	}
 	defer h.probes.release()

@@ -23,7 +23,7 @@ const (
 const (
 	// recommendationsTimeout bounds a refresh. Its queries leave most of the quota to the scores.
 	recommendationsTimeout = 10 * time.Minute
-	// recommendationsRetry is when a refresh that read nothing is repeated.
+	// recommendationsRetry is the time until a refresh that read nothing is repeated.
 	recommendationsRetry = 5 * time.Minute
 )
 
@@ -69,7 +69,8 @@ func (r *recommendations) refreshIfDue(s *snapshot) {
 	r.running.Go(func() { r.refresh(assessed(s)) })
 }
 
-// assessed are the active subscriptions, and what their controls say of their resources.
+// assessed returns the active subscriptions, and whether their controls have healthy and unhealthy
+// resources.
 func assessed(s *snapshot) []azure.AssessedSubscription {
 	var all []azure.AssessedSubscription
 	for _, sub := range s.subscriptions {
@@ -120,7 +121,7 @@ func (r *recommendations) refresh(subscriptions []azure.AssessedSubscription) {
 	if failed < len(set.Subscriptions) || failed == 0 {
 		retry = r.interval
 	}
-	if !transient && set.Err == nil { // what Azure refuses is complete without it
+	if !transient && set.Err == nil { // a refresh is complete without what Azure refuses
 		r.success = r.now()
 	}
 	set.success = r.success

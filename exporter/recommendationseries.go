@@ -14,8 +14,8 @@ const maxRecommendationInfos = 2000
 
 // summaryFamilies are the gauges about recommendations with --recommendations=summary.
 var summaryFamilies = []family{
-	perSnapshot("recommendation_info", "Name, severity, effort, impact, category and portal link of a recommendation that is unhealthy in any subscription, from assessments in Azure Resource Graph (2024-04-01). The severity is the highest of the whole fleet. Always 1.", writeRecommendationInfos),
-	perSnapshot("recommendations_last_success_timestamp_seconds", "Unix time in seconds at which a refresh of recommendations was last complete: Azure answered for every subscription.",
+	perSnapshot("recommendation_info", "Name, severity, effort, impact, category and portal link of a recommendation that is unhealthy in any subscription, from assessments in Azure Resource Graph (2024-04-01). The severity is the highest in all subscriptions. Always 1.", writeRecommendationInfos),
+	perSnapshot("recommendations_last_success_timestamp_seconds", "Unix time in seconds of the last complete refresh of recommendations, in which Azure responded for every subscription.",
 		func(w *sampleWriter, s *snapshot) {
 			if s.recommendations != nil && !s.recommendations.success.IsZero() {
 				w.sample(float64(s.recommendations.success.UnixMilli()) / 1000)
@@ -73,7 +73,7 @@ var fullFamilies = append([]family{
 				resources(otherID, "unhealthy", scope.otherUnhealthy)
 			})
 		}),
-	perSnapshot("recommendations_folded", "Recommendations beyond --recommendations.max-per-subscription, summed up as recommendation_id other.",
+	perSnapshot("recommendations_folded", "Recommendations beyond --recommendations.max-per-subscription, aggregated as recommendation_id other.",
 		func(w *sampleWriter, s *snapshot) {
 			if beyond, known := s.beyondMaximum(); known {
 				w.sample(float64(beyond))
@@ -81,7 +81,7 @@ var fullFamilies = append([]family{
 		}),
 }, summaryFamilies...)
 
-// familiesFor returns the gauges that the configuration asks for.
+// familiesFor returns the gauges for the configuration.
 func familiesFor(cfg Config, reader *azure.RecommendationReader) []family {
 	switch {
 	case reader == nil || cfg.Recommendations == RecommendationsOff:
@@ -92,8 +92,8 @@ func familiesFor(cfg Config, reader *azure.RecommendationReader) []family {
 	return slices.Concat(families, fullFamilies)
 }
 
-// writeRecommendationInfos names every recommendation that is unhealthy anywhere, and the sum of
-// those beyond the maximum.
+// writeRecommendationInfos names every recommendation that is unhealthy in any subscription, and
+// one for those beyond the maximum.
 func writeRecommendationInfos(w *sampleWriter, s *snapshot) {
 	beyond, known := s.beyondMaximum()
 	if !known {

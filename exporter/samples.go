@@ -19,7 +19,7 @@ type sampleWriter struct {
 	err    error // of the first write that failed
 
 	family *family
-	// headerWritten says whether the family's HELP and TYPE are written: a family without series
+	// headerWritten reports whether the family's HELP and TYPE are written: a family without series
 	// has none.
 	headerWritten bool
 	// labels of controls as text. They are the same in every family and most subscriptions.

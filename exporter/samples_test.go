@@ -93,7 +93,7 @@ func parseSeries(t *testing.T, format string, body []byte) map[string]labels.Lab
 		if entry == textparse.EntrySeries {
 			var l labels.Labels
 			parser.Labels(&l)
-			series[l.Get(labels.MetricName)] = l
+			series[l.Get(model.MetricNameLabel)] = l
 		}
 	}
 }

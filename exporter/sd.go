@@ -19,7 +19,7 @@ type targetGroup struct {
 // is its ID, to be relabelled into /probe?target=ID.
 func (h *handlers) serveSD(w http.ResponseWriter, r *http.Request) {
 	if !h.probes.acquire() {
-		http.Error(w, "too many probes in flight, or shutting down", http.StatusServiceUnavailable)
+		http.Error(w, "too many concurrent probes, or shutting down", http.StatusServiceUnavailable)
 		return
 	}
 	defer h.probes.release()

@@ -17,7 +17,7 @@ type family struct {
 
 // families are all gauges of a snapshot, by name.
 var families = []family{
-	perSnapshot("api_quota_remaining", "Lowest remaining quota reported by Azure during the last collection, in requests, by limit: the end of the header's name x-ms-ratelimit-remaining-*, or user-quota for Resource Graph.",
+	perSnapshot("api_quota_remaining", "Lowest remaining quota reported by Azure during the last collection, in requests, by limit: the header's name after x-ms-ratelimit-remaining-, or user-quota for Resource Graph.",
 		func(w *sampleWriter, s *snapshot) {
 			for _, limit := range slices.Sorted(maps.Keys(s.api.quota)) {
 				w.sample(s.api.quota[limit], label{"limit", limit})
@@ -61,7 +61,7 @@ var families = []family{
 				w.sample(float64(s.lastGood.readAt.UnixMilli())/1000, label{"subscription_id", s.ID})
 			}
 		}),
-	perSubscription("subscription_scored", "1 if the subscription has a secure score, 0 if Azure does not score it, for example because Defender CSPM is off.",
+	perSubscription("subscription_scored", "1 if the subscription has a secure score, 0 if Azure does not score it, for example because Foundational CSPM is off.",
 		func(w *sampleWriter, s *subscription) {
 			if v := w.cutoffs.values(s); v != nil {
 				w.sample(boolean(len(v.scores) > 0), label{"subscription_id", s.ID})

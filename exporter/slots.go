@@ -23,7 +23,7 @@ func (s *slots) acquire() bool { return !s.shut.Load() && s.free.TryAcquire(1) }
 
 func (s *slots) release() { s.free.Release(1) }
 
-// close refuses requests from now on.
+// close makes acquire fail from now on.
 func (s *slots) close() { s.shut.Store(true) }
 
 func (s *slots) closed() bool { return s.shut.Load() }

@@ -9,8 +9,8 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
 
-// snapshot is what is known after a collection. It is immutable once published, but for the
-// renderings that it keeps.
+// snapshot is what is known after a collection. It is immutable once published, except for
+// its cached renderings.
 type snapshot struct {
 	collectedAt   time.Time // the end of the collection; zero before the first
 	duration      time.Duration
@@ -46,7 +46,7 @@ func (c cutoffs) values(s *subscription) *values {
 	return s.lastGood
 }
 
-// oldest are times by which a snapshot with thousands of subscriptions is judged at every request.
+// oldest are times that show whether a snapshot is fresh without a look at each subscription.
 type oldest struct {
 	poll             time.Time // of any subscription to read; zero if one is to be retried at once
 	failing, healthy time.Time // of values that are served; zero if there are none
@@ -85,7 +85,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// expires says whether values that the snapshot serves are too old by now.
+// expires reports whether values that the snapshot serves are too old by now.
 func (s *snapshot) expires(now cutoffs) bool {
 	return !s.oldest.failing.IsZero() && s.oldest.failing.Before(now.failing) ||
 		!s.oldest.healthy.IsZero() && s.oldest.healthy.Before(now.healthy)
@@ -119,13 +119,13 @@ func (s *snapshot) asOf(now cutoffs, set *recommendationSet, maxRecommendations 
 	return aged.seal(now, set, maxRecommendations)
 }
 
-// isFresh says whether the snapshot can be served without a collection: it has a token, the list,
-// and every subscription was read since then.
+// isFresh reports whether the snapshot can be served without a collection: it has a token, the
+// list, and every subscription was read since then.
 func (s *snapshot) isFresh(validSince time.Time) bool {
 	return s.err == nil && s.oldest.poll.After(validSince)
 }
 
-// cutShort says whether the collection could have read more with more time.
+// cutShort reports whether the collection could have read more with more time.
 func (s *snapshot) cutShort() bool {
 	outOfTime := func(err error) bool {
 		reason := azure.ReasonOf(err)
@@ -134,7 +134,7 @@ func (s *snapshot) cutShort() bool {
 	return outOfTime(s.err) || slices.ContainsFunc(s.subscriptions, func(sub *subscription) bool { return outOfTime(sub.err) })
 }
 
-// listTimedOut says that there is nothing to serve because the list of subscriptions takes
+// listTimedOut reports that there is nothing to serve because the list of subscriptions takes
 // longer than a scrape.
 func (s *snapshot) listTimedOut() bool {
 	return !s.collectedAt.IsZero() && len(s.subscriptions) == 0 && azure.ReasonOf(s.err) == azure.ReasonTimeout

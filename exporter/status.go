@@ -34,7 +34,7 @@ type statusFailure struct {
 	Fix    string
 }
 
-// serveStatus shows the last snapshot to people. It never asks Azure.
+// serveStatus shows the last snapshot to people. It never calls Azure.
 func (h *handlers) serveStatus(w http.ResponseWriter, r *http.Request) {
 	// The server's write timeout ends the wait.
 	if err := h.pages.Acquire(r.Context(), 1); err != nil {

@@ -138,7 +138,7 @@ func TestStatus_NoSubscriptions(t *testing.T) {
 	s := start(t, simulator.Generate(0, 0), DefaultConfig(), azure.Config{})
 	s.scrape(t, "")
 	_, _, page := s.open(t, "/status")
-	for _, want := range []string{"The exporter knows of no subscriptions.", "forbidden : list subscriptions: the identity sees no subscription"} {
+	for _, want := range []string{"No subscriptions were found.", "forbidden : list subscriptions: the identity sees no subscription"} {
 		if !strings.Contains(words(page), want) {
 			t.Errorf("no %q in\n%s", want, words(page))
 		}
@@ -154,7 +154,7 @@ func TestStatus_NoControls(t *testing.T) {
 	s := start(t, tenant, DefaultConfig(), azure.Config{})
 	s.SetFault(tenant.Subscriptions[0].ID, simulator.OnControls(simulator.EmptyList()))
 	s.scrape(t, "")
-	const stale, inactive, unscored, none = "older than --cache.max-stale", "is not collected", "Defender CSPM may be off", "reports no controls"
+	const stale, inactive, unscored, none = "older than --cache.max-stale", "is not collected", "Foundational CSPM may be off", "reports no controls"
 	for i, test := range []struct {
 		subscription int
 		later        time.Duration

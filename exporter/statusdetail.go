@@ -44,7 +44,7 @@ type statusRecommendation struct {
 	MaxIncrease float64 // points
 }
 
-// HasRecommendations says whether any control shows a recommendation.
+// HasRecommendations reports whether any control shows a recommendation.
 func (s *statusSection) HasRecommendations() bool {
 	return slices.ContainsFunc(s.Controls, func(c statusControl) bool { return len(c.Recommendations) > 0 })
 }

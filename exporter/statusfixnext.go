@@ -31,8 +31,8 @@ type fixNextRecommendation struct {
 	Scopes    int   // subscriptions and connectors with unhealthy resources
 }
 
-// newFixNext returns the controls of the default initiative that gain most, by the portal's formula,
-// and their recommendations. A control without any is listed as itself.
+// newFixNext returns the controls of the default initiative that gain most, by the portal's
+// formula, and their recommendations. A control without any is listed as itself.
 func newFixNext(s *snapshot) []*fixNext {
 	byID := map[string]*fixNext{}
 	totals := newTotals(s)

@@ -24,7 +24,7 @@ func formatPoints(n float64) string { return formatDecimals(n, 1) }
 // formatShare formats a share of the total score in percentage points.
 func formatShare(ratio float64) string { return formatDecimals(100*ratio, 2) + " pp" }
 
-// formatDecimals does not show a small number as nothing.
+// formatDecimals shows a small positive number as less than the smallest one, not as 0.
 func formatDecimals(n float64, decimals int) string {
 	smallest := math.Pow10(-decimals)
 	if n > 0 && n < smallest/2 {

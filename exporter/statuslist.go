@@ -44,7 +44,7 @@ type statusSearch struct {
 	Clear              string // the link to the list without the search
 }
 
-// newStatusList builds in full only the rows of the page that the query asks for.
+// newStatusList builds only the rows of the requested page in full.
 func newStatusList(s *snapshot, q statusQuery, portal string) *statusList {
 	totals := newTotals(s)
 	list := &statusList{
@@ -67,7 +67,7 @@ func newStatusList(s *snapshot, q statusQuery, portal string) *statusList {
 	return list
 }
 
-// filter returns the rows that the query asks for, counts them, and sets the links to all states.
+// filter returns the rows that match the query, counts them, and sets the links to all states.
 func (l *statusList) filter(s *snapshot, q statusQuery) []statusEntry {
 	var counts [stateNotScored + 1]int64 // of what the search finds
 	search := strings.ToLower(q.search)
@@ -102,7 +102,7 @@ func (l *statusList) filter(s *snapshot, q statusQuery) []statusEntry {
 	return found
 }
 
-// paginate sets the page that is asked for and its neighbours.
+// paginate sets the requested page and its neighbours.
 func (l *statusList) paginate(q statusQuery, rows int) {
 	l.Pages = max(1, (rows+statusPageRows-1)/statusPageRows)
 	l.Page = min(q.page, l.Pages)
@@ -121,16 +121,16 @@ func newStatusColumns(q statusQuery) []statusColumn {
 	}
 	columns := []statusColumn{
 		column("Name", "Sort by name", byName),
-		column("Score", "Sort by score, the lowest first", byScore),
+		column("Score", "Sort by score, lowest first", byScore),
 		{Title: "Points", Number: true, Span: 1},
-		column("Potential gain", gainHint+". Sort by these, the most first", byGain),
-		column("Unhealthy", "Unhealthy resources over all controls of the score; a resource counts in each of its controls. Sort by them, the most first", byUnhealthy),
-		column("Read", "When Azure returned the values. Sort by it, the oldest first", byAge),
-		column("Collection", "Whether the last collection could read it. Sort by it, failures first", byState),
+		column("Potential gain", gainHint+". Sort by gain, highest first", byGain),
+		column("Unhealthy", "Unhealthy resources in all controls of the score; a resource counts once in each of its controls. Sort by count, highest first", byUnhealthy),
+		column("Read", "When the values were read from Azure. Sort by age, oldest first", byAge),
+		column("Collection", "Whether the last collection could read the subscription. Sort by state, failures first", byState),
 	}
 	columns[0].Number, columns[3].Span, columns[6].Number = false, 2, false
 	return columns
 }
 
 // gainHint explains the two numbers of a potential gain.
-const gainHint = "The points that are missing, and what they are worth in percentage points (pp) of the total score"
+const gainHint = "Points below the maximum, and their share of the total score in percentage points (pp)"

@@ -110,14 +110,14 @@ func connectorScores(v *values) []*score {
 	return connected
 }
 
-// isPreferred says whether to show a score instead of another one of the same environment and
+// isPreferred reports whether to show a score instead of another one of the same environment and
 // connector.
 func isPreferred(s, other *score) bool {
 	return other == nil || defaultFirst(s.key.Value().initiative, other.key.Value().initiative) < 0
 }
 
-// contains says whether the name or the ID of a row contains a text in lower case. A connector is
-// also found by its subscription.
+// contains reports whether the name or the ID of a row contains a text in lower case. A connector
+// is also found by its subscription.
 func (e *statusEntry) contains(text string) bool {
 	return strings.Contains(e.sub.ID, text) || strings.Contains(strings.ToLower(e.name), text) ||
 		e.isConnector() && strings.Contains(strings.ToLower(e.sub.Name), text)

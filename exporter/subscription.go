@@ -102,13 +102,13 @@ func (s *subscription) polledAt() time.Time {
 	return s.lastPolled
 }
 
-// needsRefresh says whether a collection has to read the subscription, given that what was read
+// needsRefresh reports whether a collection has to read the subscription, given that what was read
 // since then is still good.
 func (s *subscription) needsRefresh(validSince time.Time) bool {
 	return s.Active() && !s.polledAt().After(validSince)
 }
 
-// isTransient says whether the next request can succeed without any change by an operator.
+// isTransient reports whether the next request can succeed without any change by an operator.
 func isTransient(reason azure.Reason) bool {
 	switch reason {
 	case azure.ReasonTimeout, azure.ReasonThrottled, azure.ReasonServerError, azure.ReasonNetwork, azure.ReasonCanceled:

@@ -102,7 +102,7 @@ func (l *subscriptionList) refreshList(ctx context.Context, calledAt time.Time) 
 	return err
 }
 
-// isFresh says whether the list needs no refresh: it is young enough, or a refresh has ended
+// isFresh reports whether the list needs no refresh: it is young enough, or a refresh has ended
 // since the caller came, with this error.
 func (l *subscriptionList) isFresh(calledAt time.Time) (bool, error) {
 	l.mu.Lock()
@@ -167,8 +167,8 @@ func (l *subscriptionList) logTransition(err error) {
 	case reason == "" && before != nil:
 		level.Info(l.logger).Log("msg", "token and list of subscriptions are available again", "reason", azure.ReasonOf(before))
 	case azure.Cause(err) != azure.Cause(before):
-		level.Error(l.logger).Log("msg", "no token or no list of subscriptions", "reason", reason, "err", err, "fix", azure.Hint(err, "", azure.Identity{}))
+		level.Error(l.logger).Log("msg", "cannot get a token or list subscriptions", "reason", reason, "err", err, "fix", azure.Hint(err, "", azure.Identity{}))
 	case reason != "":
-		level.Debug(l.logger).Log("msg", "no token or no list of subscriptions", "reason", reason, "err", err)
+		level.Debug(l.logger).Log("msg", "cannot get a token or list subscriptions", "reason", reason, "err", err)
 	}
 }

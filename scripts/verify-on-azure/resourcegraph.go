@@ -241,7 +241,8 @@ func (v *verifier) queryDynamicKeys(ctx context.Context) {
 	}
 }
 
-// querySubscriptions verifies which subscriptions Resource Graph shows, with their management groups.
+// querySubscriptions verifies which subscriptions Resource Graph shows, with their management
+// groups.
 func (v *verifier) querySubscriptions(ctx context.Context) {
 	result := v.query(ctx, subscriptionsQuery, pageSize)
 	visible, lengths := map[string]bool{}, map[int]int{}
