@@ -82,18 +82,18 @@ func (g *ResourceGraph) post(ctx context.Context, request graphRequest, read fun
 	// and without 504, after which a smaller query may succeed.
 	retries := withRetries(ctx, []int{http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable})
 	for {
-		if err := g.quota.wait(ctx); err != nil {
-			return nil, sentAt, err
-		}
-		if sentAt.IsZero() {
-			sentAt = g.now()
-		}
 		req, err := runtime.NewRequest(retries, http.MethodPost, g.url(resourceGraphPath, resourceGraphAPIVersion))
 		if err == nil {
 			err = runtime.MarshalAsJSON(req, request)
 		}
 		if err != nil {
 			return nil, sentAt, classify(err)
+		}
+		if err := g.quota.wait(ctx); err != nil {
+			return nil, sentAt, err
+		}
+		if sentAt.IsZero() {
+			sentAt = g.now()
 		}
 		resp, err := g.stream(req, operationQueryResourceGraph, read)
 		throttled := ReasonOf(err) == ReasonThrottled

@@ -21,12 +21,15 @@ const (
 type graphQuota struct {
 	queries int // per window
 
-	mu        sync.Mutex
-	remaining int       // in this window
-	resets    time.Time // the end of this window
-	windows   int       // so far
-	scores    int       // queries in this window that did not yield
-	peak      int       // the most of these in one window
+	mu       sync.Mutex
+	resets   time.Time     // the end of this window
+	windows  int           // so far
+	sent     int           // queries in this window
+	scores   int           // of these, those that did not yield
+	peak     int           // the most of these in one window
+	inFlight int           // of sent; Azure may not have counted them yet
+	reported int           // the fewest queries that Azure said remain in this window
+	returned chan struct{} // closed when a query returns
 }
 
 // yielding marks the context of queries that leave a part of the quota to others.
@@ -39,24 +42,25 @@ func yieldToScores(ctx context.Context) context.Context {
 	return context.WithValue(ctx, yielding{}, true)
 }
 
-func newGraphQuota(queries int) *graphQuota { return &graphQuota{queries: queries} }
+func newGraphQuota(queries int) *graphQuota {
+	return &graphQuota{queries: queries, returned: make(chan struct{})}
+}
 
-// wait takes one query from the quota. It waits for the next window if that starts before the
-// deadline of ctx; otherwise it fails at once with [ReasonThrottled].
+// wait takes one query from the quota; update must follow. It waits for the queries in flight and
+// for the next window if that starts before the deadline of ctx; otherwise it fails at once with
+// [ReasonThrottled].
 func (q *graphQuota) wait(ctx context.Context) error {
-	take := q.take
-	if ctx.Value(yielding{}) != nil {
-		take = q.takeYielding
-	}
+	yields := ctx.Value(yielding{}) != nil
 	for {
-		wait := take(time.Now())
+		wait, returned := q.take(time.Now(), yields)
 		if wait <= 0 {
 			return nil
 		}
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
+		if deadline, ok := ctx.Deadline(); ok && returned == nil && time.Until(deadline) <= wait {
 			return &Error{Reason: ReasonThrottled, Err: fmt.Errorf("the quota of Resource Graph resets in %s, after the deadline", wait.Round(time.Millisecond))}
 		}
 		select {
+		case <-returned:
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return classify(ctx.Err())
@@ -64,45 +68,43 @@ func (q *graphQuota) wait(ctx context.Context) error {
 	}
 }
 
-// take takes one query if any remains, or returns how long to wait.
-func (q *graphQuota) take(now time.Time) time.Duration {
+// take takes one query if any remains. Otherwise it returns how long to wait, and what is closed
+// when a query in flight returns, because its response may leave room.
+func (q *graphQuota) take(now time.Time, yields bool) (wait time.Duration, returned <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.roll(now)
-	if q.remaining <= 0 {
-		return q.resets.Sub(now)
-	}
-	q.remaining--
-	q.scores++
-	q.peak = max(q.peak, q.scores)
-	return 0
-}
-
-// takeYielding is take for queries that leave a part of the quota to others. One query of a window
-// is always theirs, or they would starve.
-func (q *graphQuota) takeYielding(now time.Time) time.Duration {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.roll(now)
-	reserved := min(max((q.queries+2)/3, q.peak), q.queries-1)
-	if q.windows == 1 || q.remaining <= reserved {
-		return q.resets.Sub(now)
-	}
-	q.remaining--
-	return 0
-}
-
-// roll starts the next window if this one has ended.
-func (q *graphQuota) roll(now time.Time) {
 	if !now.Before(q.resets) {
-		q.remaining, q.resets = q.queries, now.Add(graphQuotaWindow)
+		q.resets = now.Add(graphQuotaWindow)
 		q.windows++
-		q.scores = 0
+		q.sent, q.scores, q.inFlight, q.reported = 0, 0, 0, q.queries
 	}
+	remaining := min(q.queries-q.sent, q.reported-q.inFlight)
+	switch {
+	case remaining > 0 && !yields:
+		q.scores++
+		q.peak = max(q.peak, q.scores)
+	case remaining > q.reserved() && yields:
+	case q.inFlight > 0:
+		return q.resets.Sub(now), q.returned
+	default:
+		return q.resets.Sub(now), nil
+	}
+	q.sent++
+	q.inFlight++
+	return 0, nil
 }
 
-// update applies what the headers of a response report. It only lowers what remains, because Azure
-// may not have counted other queries in flight yet.
+// reserved returns how many queries are left to others. One of a window is always for those that
+// yield, or they would starve.
+func (q *graphQuota) reserved() int {
+	if q.windows == 1 {
+		return q.queries
+	}
+	return min(max((q.queries+2)/3, q.peak), q.queries-1)
+}
+
+// update applies what the headers of a response report. What remains only falls, because responses
+// overtake each other.
 func (q *graphQuota) update(h http.Header, throttled bool) {
 	now := time.Now()
 	remaining, err := strconv.Atoi(h.Get("x-ms-user-quota-remaining"))
@@ -119,10 +121,13 @@ func (q *graphQuota) update(h http.Header, throttled bool) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.remaining = min(q.remaining, max(remaining, 0))
+	q.inFlight = max(q.inFlight-1, 0) // it may be of the window before
+	q.reported = min(q.reported, remaining)
 	if known {
 		q.resets = now.Add(resets)
 	}
+	close(q.returned)
+	q.returned = make(chan struct{})
 }
 
 // quotaResetsAfter reads x-ms-user-quota-resets-after (hh:mm:ss), or the Retry-After (seconds) of a

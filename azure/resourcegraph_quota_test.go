@@ -33,6 +33,64 @@ func TestGraphQuota_Respected(t *testing.T) {
 	}
 }
 
+// Other clients of the identity use half of the quota: no query is refused, and what the rest of
+// the window does not cover is late.
+func TestGraphQuota_SharedIdentity(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		list bool // needs a query as well
+		read int
+	}{"cold": {true, 6000}, "with a known list": {false, 7000}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tenant := simulator.Generate(10_000, 1)
+			tenant.ResourceGraph = simulator.ResourceGraph{Queries: 15, Others: 8, Window: time.Minute}
+			sim, g := startGraph(t, tenant, Config{})
+			if test.list {
+				if _, err := g.Subscriptions(within(t, 30*time.Second)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			read, late := 0, 0
+			for _, result := range g.SecureScores(within(t, 30*time.Second), ids(tenant)) {
+				switch {
+				case result.Err == nil:
+					read++
+				case ReasonOf(result.Err) == ReasonThrottled && result.StartedAt.IsZero():
+					late++
+				default:
+					t.Fatal(result.Err)
+				}
+			}
+			if read != test.read || late != 10_000-test.read {
+				t.Errorf("%d subscriptions were read and %d late", read, late)
+			}
+			if queries := sim.Requests()[simulator.RouteGraph]; queries != 7 || sim.Throttled() != 0 {
+				t.Errorf("%d queries, %d of them throttled", queries, sim.Throttled())
+			}
+		})
+	}
+}
+
+// A cold collection of 10,000 subscriptions fits one window.
+func TestGraphQuota_TenThousandSubscriptions(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(10_000, 1)
+	tenant.ResourceGraph.Window = time.Minute
+	sim, g := startGraph(t, tenant, Config{})
+	if _, err := g.Subscriptions(within(t, 30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	for _, result := range g.SecureScores(within(t, 30*time.Second), ids(tenant)) {
+		if result.Err != nil {
+			t.Fatal(result.Err)
+		}
+	}
+	if requests := sim.Requests(); requests[simulator.RouteGraph] != 11 || requests[simulator.RouteSubscriptions] != 0 {
+		t.Errorf("requests: %v", requests)
+	}
+}
+
 func TestGraphQuota_WaitsForNextWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -44,6 +102,7 @@ func TestGraphQuota_WaitsForNextWindow(t *testing.T) {
 			if err := q.wait(ctx); err != nil || time.Since(start) != want {
 				t.Errorf("query %d after %s, want %s (%v)", i, time.Since(start), want, err)
 			}
+			q.update(nil, false)
 		}
 		// The next window is after the deadline, which is known at once.
 		if err := q.wait(ctx); ReasonOf(err) != ReasonThrottled || time.Since(start) != 10*time.Second {
@@ -77,14 +136,14 @@ func TestGraphQuota_Update(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				q := newGraphQuota(3)
-				q.take(time.Now())
+				q.take(time.Now(), false)
 				q.update(test.header, test.throttled)
 				for n := range test.queries {
-					if wait := q.take(time.Now()); wait != 0 {
+					if wait, _ := q.take(time.Now(), false); wait != 0 {
 						t.Errorf("query %d waits %s", n, wait)
 					}
 				}
-				if wait := q.take(time.Now()); wait != test.wait {
+				if wait, _ := q.take(time.Now(), false); wait != test.wait {
 					t.Errorf("the next window starts in %s, want %s", wait, test.wait)
 				}
 			})
@@ -109,7 +168,7 @@ func TestGraphQuota_Yields(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q := newGraphQuota(graphQuotaQueries)
 				for range test.scores {
-					if wait := q.take(time.Now()); wait != 0 {
+					if wait, _ := q.take(time.Now(), false); wait != 0 {
 						t.Fatalf("scores wait %s", wait)
 					}
 				}
@@ -122,12 +181,43 @@ func TestGraphQuota_Yields(t *testing.T) {
 					}
 				}
 				for range graphQuotaQueries - test.yielded { // what is left is the scores'
-					if wait := q.take(time.Now()); wait != 0 {
+					if wait, _ := q.take(time.Now(), false); wait != 0 {
 						t.Fatalf("scores wait %s", wait)
 					}
 				}
 				if err := q.wait(ctx); err != nil || time.Since(start) != 2*graphQuotaWindow {
 					t.Errorf("one more query that yields was sent after %s (%v)", time.Since(start), err)
+				}
+			})
+		})
+	}
+}
+
+// A query waits for one in flight whose response may leave room, and is not late before that.
+func TestGraphQuota_WaitsForQueriesInFlight(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		remaining string // as the first response reports
+		want      Reason
+	}{"room": {"1", ""}, "no room": {"0", ReasonThrottled}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := newGraphQuota(3)
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				_ = q.wait(ctx) // two are in flight
+				_ = q.wait(ctx)
+				q.update(http.Header{"X-Ms-User-Quota-Remaining": {test.remaining}}, false)
+				third := make(chan error, 1)
+				go func() { third <- q.wait(ctx) }()
+				synctest.Wait()
+				if len(third) > 0 {
+					t.Fatalf("the third query did not wait: %v", <-third)
+				}
+				q.update(nil, false)
+				if err := <-third; ReasonOf(err) != test.want {
+					t.Errorf("got %v", err)
 				}
 			})
 		})
