@@ -5,6 +5,7 @@
 //	go run ./scripts/figures
 //	go run ./scripts/figures -source=arm -subscriptions=1000 -flags=--azure.concurrency=8
 //	go run ./scripts/figures -subscriptions=1000 -flags="--cache.ttl=1h" -scrapes=200
+//	go run ./scripts/figures -subscriptions=1000 -flags="--cache.ttl=1h" -recommendations=150
 //
 // Compare counts and ratios: seconds depend on the machine. CPU and memory are the exporter's
 // alone; the peak is read from /proc and so on Linux only. What needs no process of its own is in
@@ -37,6 +38,7 @@ import (
 var (
 	sources       = flag.String("source", "arm,resourcegraph", "sources to measure")
 	subscriptions = flag.String("subscriptions", "100,1000", "numbers of subscriptions to measure")
+	assessed      = flag.Int("recommendations", 0, "unhealthy recommendations per subscription; 0 turns them off")
 	controls      = flag.Int("controls", 16, "controls per subscription")
 	latency       = flag.Duration("latency", 50*time.Millisecond, "latency of the simulated Azure")
 	scrapes       = flag.Int("scrapes", 1, "scrapes after the first, one after the other")
@@ -82,7 +84,12 @@ func run() error {
 func measure(table io.Writer, dir, binary, source string, n int) (err error) {
 	tenant := simulator.Generate(n, *controls)
 	tenant.Latency = *latency
-	e, err := start(dir, binary, tenant, "--azure.source="+source)
+	mode := "off"
+	if *assessed > 0 {
+		simulator.GenerateAssessments(&tenant, *assessed)
+		mode = "full"
+	}
+	e, err := start(dir, binary, tenant, "--azure.source="+source, "--recommendations="+mode)
 	if err != nil {
 		return err
 	}
@@ -99,6 +106,11 @@ func measure(table io.Writer, dir, binary, source string, n int) (err error) {
 	for _, count := range e.azure.Requests() {
 		requests += count
 	}
+	if *assessed > 0 {
+		if err := e.awaitRecommendations(); err != nil {
+			return err
+		}
+	}
 	last, next := first, time.Duration(0)
 	for range *scrapes {
 		if last, err = e.scrape(); err != nil {
@@ -106,7 +118,7 @@ func measure(table io.Writer, dir, binary, source string, n int) (err error) {
 		}
 		next += last.wall
 	}
-	fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.2f\t%s\t\n", source, n, requests, e.azure.Throttled(), first.series, first.wire,
+	fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.2f\t%s\t\n", source, n, requests, e.azure.Throttled(), last.series, last.wire,
 		first.wall.Seconds(), next.Seconds()/float64(max(1, *scrapes)), last.sums["process_cpu_seconds_total"], e.peak())
 	return nil
 }
@@ -205,6 +217,18 @@ func (e *exporter) scrape() (scrape, error) {
 		s.sums[line[:strings.IndexAny(line, "{ ")]] += value
 	}
 	return s, lines.Err()
+}
+
+// awaitRecommendations scrapes until the refresh that the first scrape started has ended.
+func (e *exporter) awaitRecommendations() error {
+	for range 180 {
+		s, err := e.scrape()
+		if err != nil || s.sums["azure_secure_score_recommendations_last_success_timestamp_seconds"] > 0 {
+			return err
+		}
+		time.Sleep(time.Second)
+	}
+	return errors.New("recommendations were not read in time")
 }
 
 // peak returns the peak resident memory of the exporter in MiB.
