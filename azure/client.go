@@ -53,6 +53,13 @@ type Config struct {
 	// ManagementGroups limit the subscriptions to those below one of these groups; empty means no
 	// limit.
 	ManagementGroups []string
+	// SubscriptionTags are the names of the tags to keep of each subscription, in any case.
+	SubscriptionTags []string
+	// OwnerTag is the name of the tag with the owner of a subscription; empty means none.
+	OwnerTag string
+	// TargetTag is the name of the tag with the secure score that is the target of a subscription, as
+	// a percentage or a ratio; empty means none.
+	TargetTag string
 	// Concurrency is the maximum number of concurrent ARM requests; 0 means [DefaultConcurrency].
 	Concurrency int
 	// Observe, if set, is called after each HTTP request to Azure, including retries, from many

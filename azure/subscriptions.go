@@ -18,6 +18,16 @@ type Subscription struct {
 	Name     string
 	TenantID string
 	State    string // Enabled, Warned, PastDue, Disabled or Deleted
+
+	Owner string // the value of [Config.OwnerTag], or empty
+	// Tags are the values of [Config.SubscriptionTags] in the same order, each empty if the
+	// subscription lacks the tag; nil if it has none of them.
+	Tags []string
+	// Target is the ratio that [Config.TargetTag] asks for, from 0 to 1, or nil.
+	Target *float64
+	// ManagementGroups are the groups above the subscription as far as the identity sees them, the
+	// nearest first. Subscriptions share the list: it must not be changed.
+	ManagementGroups []ManagementGroup
 }
 
 // Active reports whether Azure may score the subscription. It does not assess disabled and deleted

@@ -32,17 +32,31 @@ var definitions = []struct {
 	{"76763537-9feb-42d3-b4f4-78c01117be80", "Implement security best practices", 0, 0.60},
 }
 
+// The tags of the demo's subscriptions.
+const (
+	DemoOwnerTag       = "owner"
+	DemoTargetTag      = "secure-score-target"
+	DemoEnvironmentTag = "environment"
+)
+
 // Subscriptions of the demo that tests and readers look for.
 const (
 	DemoSampleID    = "20ff7fc3-e762-44dd-bd96-b71116dcdc23" // published: 37 of 55 points, constant
 	DemoUnscoredID  = "6d1c8e40-52b7-4f0a-9c35-0b7f4e2a9d17"
 	DemoForbiddenID = "b84f0a6e-3d29-4c71-8e5b-f2a6c90d7134"
 	DemoDisabledID  = "0e7b5d92-a4c6-4138-b6f0-83d15c9e2a47"
+
+	demoProductionID  = "4f9b2c7d-81e3-4a56-b0d8-6c25e7f1a930"
+	demoDataID        = "9a3e6f15-c042-4d8b-a7f9-1e58b3d06c24"
+	demoIdentityID    = "d27c0b84-5f6a-4e19-93cd-a80f4176be52"
+	demoRetailID      = "e5810fa9-7b3c-4962-8d04-2f9c6ea7b318"
+	demoDevelopmentID = "73b4d6e8-0c95-4fa1-be27-5d8a92f3c061"
 )
 
 // Demo is the tenant of --demo: subscriptions of a fictional company, good and bad, from 10 to
 // 2,000 resources, whose scores drift. One has no score, one forbids access, one is disabled, and
-// two have a connector to another cloud.
+// two have a connector to another cloud. They are below three management groups in two levels. Tags
+// name the environment and, but for the sandbox, the owner; one sets a target.
 func Demo() Tenant {
 	aws := Connector{
 		Name: "contoso-aws-production", Environment: "AWS", Controls: recommended(demoControls(420, 0.58, 7), "AWS"),
@@ -54,23 +68,23 @@ func Demo() Tenant {
 		Subscriptions: []Subscription{
 			{ID: DemoSampleID, Name: "Contoso Secure Score Sample", Controls: sampleControls()},
 			{
-				ID: "4f9b2c7d-81e3-4a56-b0d8-6c25e7f1a930", Name: "Contoso Production",
+				ID: demoProductionID, Name: "Contoso Production",
 				Controls: demoControls(2000, 0.82, 1), Connectors: []Connector{aws},
 			},
 			{
-				ID: "9a3e6f15-c042-4d8b-a7f9-1e58b3d06c24", Name: "Contoso Data Platform",
+				ID: demoDataID, Name: "Contoso Data Platform",
 				Controls: demoControls(640, 0.64, 2), Connectors: []Connector{gcp},
 			},
 			{
-				ID: "d27c0b84-5f6a-4e19-93cd-a80f4176be52", Name: "Contoso Identity",
+				ID: demoIdentityID, Name: "Contoso Identity",
 				Controls: demoControls(40, 0.97, 3),
 			},
 			{
-				ID: "e5810fa9-7b3c-4962-8d04-2f9c6ea7b318", Name: "Fabrikam Retail",
+				ID: demoRetailID, Name: "Fabrikam Retail",
 				Controls: demoControls(310, 0.31, 4),
 			},
 			{
-				ID: "73b4d6e8-0c95-4fa1-be27-5d8a92f3c061", Name: "Contoso Development",
+				ID: demoDevelopmentID, Name: "Contoso Development",
 				Controls: demoControls(10, 0.52, 5),
 			},
 			{ID: DemoUnscoredID, Name: "Contoso Sandbox", NoScore: true},
@@ -80,11 +94,33 @@ func Demo() Tenant {
 			},
 			{ID: DemoDisabledID, Name: "Contoso Old Datacentre", State: "Disabled", NoScore: true},
 		},
+		ManagementGroups: map[string][]string{
+			"contoso":               {"contoso-platform", "contoso-landing-zones", DemoUnscoredID, DemoDisabledID},
+			"contoso-platform":      {DemoSampleID, demoIdentityID},
+			"contoso-landing-zones": {demoProductionID, demoDataID, demoRetailID, demoDevelopmentID, DemoForbiddenID},
+		},
+		ManagementGroupNames: map[string]string{
+			"contoso": "Contoso", "contoso-platform": "Platform", "contoso-landing-zones": "Landing Zones",
+		},
 	}
-	for _, s := range tenant.Subscriptions {
+	for i, s := range tenant.Subscriptions {
 		recommended(s.Controls, "Azure")
+		tenant.Subscriptions[i].Tags = demoTags[s.ID]
 	}
 	return tenant
+}
+
+// demoTags are the tags by subscription ID.
+var demoTags = map[string]map[string]string{
+	DemoSampleID:      {DemoOwnerTag: "platform-team", DemoEnvironmentTag: "production"},
+	demoProductionID:  {DemoOwnerTag: "web-team", DemoEnvironmentTag: "production"},
+	demoDataID:        {DemoOwnerTag: "data-team", DemoEnvironmentTag: "production"},
+	demoIdentityID:    {DemoOwnerTag: "platform-team", DemoEnvironmentTag: "production"},
+	demoRetailID:      {DemoOwnerTag: "retail-team", DemoEnvironmentTag: "production"},
+	demoDevelopmentID: {DemoOwnerTag: "web-team", DemoEnvironmentTag: "development", DemoTargetTag: "40%"},
+	DemoUnscoredID:    {DemoEnvironmentTag: "sandbox"},
+	DemoForbiddenID:   {DemoOwnerTag: "finance-team", DemoEnvironmentTag: "production"},
+	DemoDisabledID:    {DemoOwnerTag: "platform-team"},
 }
 
 // sampleControls add up to the published sample's 37 of 55 points. Its DDoS control is the

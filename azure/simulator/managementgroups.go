@@ -16,10 +16,10 @@ type managementGroup struct {
 	members  []string
 }
 
-func newManagementGroups(tenant Tenant) map[string]managementGroup {
-	groups := make(map[string]managementGroup, len(tenant.ManagementGroups))
-	for id, members := range tenant.ManagementGroups {
-		name := cmp.Or(tenant.ManagementGroupNames[id], id)
+func newManagementGroups(membersOf map[string][]string, names map[string]string) map[string]managementGroup {
+	groups := make(map[string]managementGroup, len(membersOf))
+	for id, members := range membersOf {
+		name := cmp.Or(names[id], id)
 		groups[strings.ToLower(id)] = managementGroup{id, name, members}
 	}
 	return groups
@@ -39,7 +39,22 @@ func newParents(groups map[string]managementGroup) map[string]string {
 	return parents
 }
 
-// ancestors returns the groups above a subscription, the parent first.
+// SetManagementGroups replaces the groups and their names, as in [Tenant].
+func (s *Server) SetManagementGroups(members map[string][]string, names map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setGroups(members, names)
+	for i, sub := range s.subscriptions {
+		s.subscriptions[i] = &graphSubscription{Subscription: sub.Subscription, id: sub.id, ancestors: s.ancestors(sub.id)}
+	}
+}
+
+func (s *Server) setGroups(members map[string][]string, names map[string]string) {
+	s.groups = newManagementGroups(members, names)
+	s.parents = newParents(s.groups)
+}
+
+// ancestors returns the groups above a subscription, the parent first. The caller holds the lock.
 func (s *Server) ancestors(id string) []managementGroup {
 	var chain []managementGroup
 	for id = s.parents[id]; id != "" && len(chain) < len(s.groups); id = s.parents[id] {
@@ -105,6 +120,8 @@ func (s *Server) listDescendants(w http.ResponseWriter, r *http.Request) {
 // descendants returns everything below the group, level by level, each once even if groups form a
 // cycle. It reports false for a group that does not exist.
 func (s *Server) descendants(id string) ([]descendant, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	root, ok := s.groups[strings.ToLower(id)]
 	if !ok {
 		return nil, false

@@ -86,3 +86,25 @@ func TestDescendants_FaultOfOneGroup(t *testing.T) {
 		}
 	}
 }
+
+// A group that gets another name or parent shows it in the next query.
+func TestSetManagementGroups(t *testing.T) {
+	tenant := simulator.Generate(2, 1)
+	ids := idsOf(tenant)
+	a, c := start(t, tenant)
+	ancestors := func() string {
+		_, body := c.refusal(object{"query": `resourcecontainers | where type =~ 'microsoft.resources/subscriptions' | project id, chain = properties.managementGroupAncestorsChain | order by id asc`})
+		return body
+	}
+	if body := ancestors(); strings.Count(body, `"chain":null`) != 2 {
+		t.Errorf("without groups: %s", body)
+	}
+	a.SetManagementGroups(map[string][]string{"root": {"a"}, "a": ids[:1]}, map[string]string{"a": "Group A"})
+	if body := ancestors(); !strings.Contains(body, `"chain":[{"name":"a","displayName":"Group A"},{"name":"root","displayName":"root"}]`) {
+		t.Errorf("with groups: %s", body)
+	}
+	a.SetManagementGroups(map[string][]string{"root": {"a", ids[0]}, "a": nil}, nil)
+	if body := ancestors(); !strings.Contains(body, `"chain":[{"name":"root","displayName":"root"}]`) {
+		t.Errorf("moved: %s", body)
+	}
+}

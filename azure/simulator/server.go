@@ -91,10 +91,10 @@ type Server struct {
 	now                  func() time.Time
 	tokenLifetime        time.Duration
 	graph                ResourceGraph
-	groups               map[string]managementGroup // by lower-case ID
-	parents              map[string]string          // ID of the group above, both in lower case
 
 	mu            sync.Mutex
+	groups        map[string]managementGroup // by lower-case ID
+	parents       map[string]string          // ID of the group above, both in lower case
 	closed        bool
 	subscriptions []*graphSubscription
 	index         map[string]int   // into subscriptions, by lower-case ID
@@ -162,7 +162,6 @@ func newServer(tenant Tenant) *Server {
 		now:                  tenant.Now,
 		tokenLifetime:        cmp.Or(tenant.TokenLifetime, time.Hour),
 		graph:                tenant.ResourceGraph,
-		groups:               newManagementGroups(tenant),
 		index:                map[string]int{},
 		faults:               map[string]Fault{},
 		identity:             identity{secret: ClientSecret, federatedToken: FederatedToken},
@@ -171,7 +170,7 @@ func newServer(tenant Tenant) *Server {
 		plans:                map[string]*graphPlan{},
 		requests:             map[string]int{},
 	}
-	s.parents = newParents(s.groups)
+	s.setGroups(tenant.ManagementGroups, tenant.ManagementGroupNames)
 	if s.now == nil {
 		s.now = time.Now
 	}
