@@ -31,8 +31,10 @@ type Config struct {
 	CacheTTL time.Duration
 	// MaxStale is the maximum age of the last good values served while a subscription is failing.
 	MaxStale time.Duration
-	// DiscoveryInterval is how long the list of subscriptions is cached.
+	// DiscoveryInterval is how long the list of subscriptions is cached, with their tags and groups.
 	DiscoveryInterval time.Duration
+	// SubscriptionTags are the tags that become labels, in the order of [azure.Subscription.Tags].
+	SubscriptionTags []string
 	// Recommendations is [RecommendationsFull], [RecommendationsSummary] or [RecommendationsOff].
 	Recommendations string
 	// RecommendationsInterval is the minimum time between two refreshes of recommendations.
@@ -130,9 +132,10 @@ func New(source Source, reader *azure.RecommendationReader, api *APIMetrics, cfg
 		return nil, err
 	}
 	list := newSubscriptionList(source, cfg)
-	collector := &collector{source: source, subscriptions: list, metrics: metrics, families: familiesFor(cfg, reader), logger: cfg.Logger, now: cfg.now}
+	tags := newTagLabels(cfg.SubscriptionTags, cfg.Logger)
+	collector := &collector{source: source, subscriptions: list, metrics: metrics, families: familiesFor(cfg, tags, reader), logger: cfg.Logger, now: cfg.now}
 	cache := newCache(collector, reader, cfg)
-	return &Exporter{handlers: newHandlers(cache, cfg), cache: cache}, nil
+	return &Exporter{handlers: newHandlers(cache, tags, cfg), cache: cache}, nil
 }
 
 // Handler serves /metrics, /probe, /sd, /status, /-/healthy, /-/ready and the landing page.

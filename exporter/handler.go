@@ -28,6 +28,7 @@ type handlers struct {
 	cfg       Config
 	cache     *cache
 	collector *collector
+	tags      []tagLabel
 	logger    log.Logger
 	mux       *http.ServeMux
 
@@ -37,9 +38,9 @@ type handlers struct {
 	liveReads *liveReads
 }
 
-func newHandlers(c *cache, cfg Config) *handlers {
+func newHandlers(c *cache, tags []tagLabel, cfg Config) *handlers {
 	h := &handlers{
-		cfg: cfg, cache: c, collector: c.collector, logger: cfg.Logger, mux: http.NewServeMux(),
+		cfg: cfg, cache: c, collector: c.collector, tags: tags, logger: cfg.Logger, mux: http.NewServeMux(),
 		scrapes:   newSlots(cfg.MaxRequests),
 		probes:    newSlots(maxProbes),
 		pages:     semaphore.NewWeighted(maxStatusPages),

@@ -230,7 +230,7 @@ func TestMetrics_Values(t *testing.T) {
 		check("ratio{"+labels+"}", score.Ratio)
 		check("weight{"+labels+"}", float64(sub.Weight()))
 		check(fmt.Sprintf(`subscription_scored{subscription_id="%s"}`, sub.ID), 1)
-		check(fmt.Sprintf(`subscription_info{subscription_id="%s",subscription_name="%s",subscription_state="Enabled",tenant_id="%s"}`, sub.ID, sub.Name, simulator.TenantID), 1)
+		check(fmt.Sprintf(`subscription_info{subscription_id="%s",subscription_name="%s",subscription_owner="",subscription_state="Enabled",tenant_id="%s"}`, sub.ID, sub.Name, simulator.TenantID), 1)
 		for _, c := range sub.Controls {
 			name := fmt.Sprintf(`control="%s",control_id="%s",`, c.DisplayName, c.ID)
 			check("control_current{"+name+labels+"}", c.Score().Current)

@@ -82,14 +82,15 @@ var fullFamilies = append([]family{
 }, summaryFamilies...)
 
 // familiesFor returns the gauges for the configuration.
-func familiesFor(cfg Config, reader *azure.RecommendationReader) []family {
+func familiesFor(cfg Config, tags []tagLabel, reader *azure.RecommendationReader) []family {
+	all := slices.Concat(families, ownershipFamilies(tags))
 	switch {
 	case reader == nil || cfg.Recommendations == RecommendationsOff:
-		return families
+		return all
 	case cfg.Recommendations == RecommendationsSummary:
-		return slices.Concat(families, summaryFamilies)
+		return slices.Concat(all, summaryFamilies)
 	}
-	return slices.Concat(families, fullFamilies)
+	return slices.Concat(all, fullFamilies)
 }
 
 // writeRecommendationInfos names every recommendation that is unhealthy in any subscription, and

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
@@ -31,16 +32,42 @@ func (h *handlers) serveSD(w http.ResponseWriter, r *http.Request) {
 	}
 	groups := make([]targetGroup, len(listed))
 	for i, s := range listed {
-		groups[i] = targetGroup{[]string{s.ID}, map[string]string{
-			"__meta_azure_secure_score_subscription_id":    s.ID,
-			"__meta_azure_secure_score_subscription_name":  s.Name,
-			"__meta_azure_secure_score_subscription_state": s.State,
-			"__meta_azure_secure_score_tenant_id":          s.TenantID,
-		}}
+		groups[i] = targetGroup{[]string{s.ID}, h.targetLabels(s)}
 	}
 	validFor := max(0, h.cfg.DiscoveryInterval-h.cfg.now().Sub(listedAt))
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", fmt.Sprintf("max-age=%d", int(validFor/time.Second)))
 	setWriteDeadline(w)
 	_ = json.NewEncoder(w).Encode(groups) // fails only when the client is gone
+}
+
+// targetLabels are the labels of a target before relabelling.
+func (h *handlers) targetLabels(s azure.Subscription) map[string]string {
+	labels := map[string]string{
+		"__meta_azure_secure_score_subscription_id":      s.ID,
+		"__meta_azure_secure_score_subscription_name":    s.Name,
+		"__meta_azure_secure_score_subscription_state":   s.State,
+		"__meta_azure_secure_score_tenant_id":            s.TenantID,
+		"__meta_azure_secure_score_owner":                s.Owner,
+		"__meta_azure_secure_score_management_group_ids": joinGroups(s.ManagementGroups),
+	}
+	for _, tag := range h.tags {
+		if value := tag.of(s); value != "" {
+			labels["__meta_azure_secure_score_"+tag.name] = value
+		}
+	}
+	return labels
+}
+
+// joinGroups puts a comma before and after each ID, so that a regular expression needs no case for
+// the first and the last one.
+func joinGroups(groups []azure.ManagementGroup) string {
+	if len(groups) == 0 {
+		return ""
+	}
+	var ids strings.Builder
+	for _, group := range groups {
+		ids.WriteString("," + group.ID)
+	}
+	return ids.String() + ","
 }

@@ -34,6 +34,7 @@ func TestSD_Targets(t *testing.T) {
 		if got != fmt.Sprint(targetGroup{[]string{sub.ID}, map[string]string{
 			"__meta_azure_secure_score_subscription_id": sub.ID, "__meta_azure_secure_score_subscription_name": want,
 			"__meta_azure_secure_score_subscription_state": state, "__meta_azure_secure_score_tenant_id": simulator.TenantID,
+			"__meta_azure_secure_score_owner": "", "__meta_azure_secure_score_management_group_ids": "",
 		}}) {
 			t.Errorf("target %d: %s", i, got)
 		}

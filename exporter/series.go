@@ -51,9 +51,9 @@ var families = []family{
 		func(s *score) float64 { return s.ratio }),
 	perSnapshot("scrape_duration_seconds", "Duration of the last collection in seconds.",
 		func(w *sampleWriter, s *snapshot) { w.sample(s.duration.Seconds()) }),
-	perSubscription("subscription_info", "Name, state and tenant of the subscription, from the Subscriptions API (2022-12-01). Always 1.",
+	perSubscription("subscription_info", "Name, state, tenant and owner of the subscription, from the Subscriptions API (2022-12-01). The owner is the tag that --azure.owner-tag names. Always 1.",
 		func(w *sampleWriter, s *subscription) {
-			w.sample(1, label{"subscription_id", s.ID}, label{"subscription_name", s.Name}, label{"subscription_state", s.State}, label{"tenant_id", s.TenantID})
+			w.sample(1, label{"subscription_id", s.ID}, label{"subscription_name", s.Name}, label{"subscription_owner", s.Owner}, label{"subscription_state", s.State}, label{"tenant_id", s.TenantID})
 		}),
 	perSubscription("subscription_last_success_timestamp_seconds", "Unix time in seconds at which the subscription's values were read from Azure.",
 		func(w *sampleWriter, s *subscription) {
