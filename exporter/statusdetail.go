@@ -13,6 +13,7 @@ import (
 type statusDetail struct {
 	azure.Subscription
 	Portal   string // the link to the Azure portal, or empty
+	Groups   string // the names of the management groups above, the root first
 	State    rowState
 	Failure  *statusFailure
 	ReadAt   time.Time
@@ -53,7 +54,7 @@ func newStatusDetail(s *snapshot, sub *subscription, portal string) *statusDetai
 	v := s.cutoffs.values(sub)
 	own := ownScore(v)
 	d := &statusDetail{
-		Subscription: sub.Subscription, Portal: portalLink(portal, sub.ID),
+		Subscription: sub.Subscription, Portal: portalLink(portal, sub.ID), Groups: groupPath(sub.ManagementGroups),
 		State: stateOf(sub, v, own), Failure: newStatusFailure(sub.err, sub.ID),
 	}
 	if sub.lastGood != nil {
@@ -69,13 +70,13 @@ func newStatusDetail(s *snapshot, sub *subscription, portal string) *statusDetai
 	}
 	sections := map[scoreKey]*statusSection{}
 	for key, score := range scores {
-		sections[key] = &statusSection{statusScore: newStatusScore(score, totals), Scored: true}
+		sections[key] = &statusSection{statusScore: newStatusScore(score, sub.Target, totals), Scored: true}
 	}
 	for i := range v.controls {
 		c := &v.controls[i]
 		key := c.key.Value().scoreKey
 		if sections[key] == nil {
-			sections[key] = &statusSection{statusScore: newStatusScore(&score{key: unique.Make(key)}, totals)}
+			sections[key] = &statusSection{statusScore: newStatusScore(&score{key: unique.Make(key)}, nil, totals)}
 		}
 		shown := newStatusControl(c, scores[key], totals)
 		shown.Recommendations = recommendationsOf(s.toFix(s.index(sub.ID)), c)

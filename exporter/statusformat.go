@@ -12,7 +12,7 @@ import (
 // number of decimals, so that columns can be compared.
 var statusFormats = template.FuncMap{
 	"percent": formatPercent, "points": formatPoints, "share": formatShare, "count": formatCount, "counted": formatCounted,
-	"age": formatAge, "duration": formatDuration, "gainHint": func() string { return gainHint }, "barWidth": barWidth, "barLevel": barLevel,
+	"age": formatAge, "duration": formatDuration, "gainHint": func() string { return gainHint }, "barWidth": barWidth, "barLevel": barLevel, "markAt": markAt,
 }
 
 // formatPercent formats a ratio.
@@ -78,6 +78,9 @@ func formatDuration(d time.Duration) string {
 func barWidth(ratio float64) string {
 	return strconv.FormatFloat(100*min(max(0, ratio), 1), 'f', 1, 64)
 }
+
+// markAt is where a mark that is 2 wide starts on the bar.
+func markAt(ratio float64) string { return barWidth(min(ratio, 0.98)) }
 
 // barLevel is the class of a bar.
 func barLevel(ratio float64) string {

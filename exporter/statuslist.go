@@ -12,7 +12,8 @@ const statusPageRows = 100
 type statusList struct {
 	Totals  []*total // of each initiative, the default one first
 	FixNext []*fixNext
-	Known   int // subscriptions, whatever the query
+	Known   int  // subscriptions, whatever the query
+	Owned   bool // the owner of any subscription is known
 	Columns []statusColumn
 	Filters []statusFilter
 	Search  statusSearch
@@ -41,16 +42,16 @@ type statusFilter struct {
 type statusSearch struct {
 	Text, State, Order string
 	MaxLength          int
-	Clear              string // the link to the list without the search
+	Owners, Groups     []statusOption // to choose from, without the one for all
+	Clear              string         // the link to the list without the search, or empty
 }
 
 // newStatusList builds only the rows of the requested page in full.
 func newStatusList(s *snapshot, q statusQuery, portal string) *statusList {
 	totals := newTotals(s)
-	list := &statusList{
-		Totals: totals.sorted(), Known: len(s.subscriptions), Columns: newStatusColumns(q),
-		Search: statusSearch{q.search, q.state, q.order, maxSearch, q.withSearch("").link()},
-	}
+	list := &statusList{Totals: totals.sorted(), Known: len(s.subscriptions), Search: newStatusSearch(s, q)}
+	list.Owned = len(list.Search.Owners) > 0
+	list.Columns = newStatusColumns(q, list.Owned)
 	if q == (statusQuery{page: 1}) { // not when people search
 		list.FixNext = newFixNext(s)
 	}
@@ -62,7 +63,9 @@ func newStatusList(s *snapshot, q statusQuery, portal string) *statusList {
 	list.paginate(q, len(entries))
 	start := (list.Page - 1) * statusPageRows
 	for i := range entries[start:min(start+statusPageRows, len(entries))] {
-		list.Rows = append(list.Rows, newStatusRow(&entries[start+i], totals, portal))
+		row := newStatusRow(&entries[start+i], totals, portal)
+		row.OwnerLink = q.withOwner(row.Owner).link()
+		list.Rows = append(list.Rows, row)
 	}
 	return list
 }
@@ -74,6 +77,9 @@ func (l *statusList) filter(s *snapshot, q statusQuery) []statusEntry {
 	found := make([]statusEntry, 0, len(s.subscriptions))
 	var entries []statusEntry // of one subscription
 	for _, sub := range s.subscriptions {
+		if !q.isOwned(sub) {
+			continue
+		}
 		entries = appendEntries(entries[:0], sub, s.cutoffs.values(sub))
 		for _, e := range entries {
 			if !e.contains(search) {
@@ -115,7 +121,7 @@ func (l *statusList) paginate(q statusQuery, rows int) {
 }
 
 // newStatusColumns returns the columns in the order of the template.
-func newStatusColumns(q statusQuery) []statusColumn {
+func newStatusColumns(q statusQuery, owned bool) []statusColumn {
 	column := func(title, hint, order string) statusColumn {
 		return statusColumn{Title: title, Hint: hint, Link: q.withOrder(order).link(), Selected: order == q.order, Number: true, Span: 1}
 	}
@@ -129,6 +135,9 @@ func newStatusColumns(q statusQuery) []statusColumn {
 		column("Collection", "Whether the last collection could read the subscription. Sort by state, failures first", byState),
 	}
 	columns[0].Number, columns[3].Span, columns[6].Number = false, 2, false
+	if owned {
+		columns = slices.Insert(columns, 1, statusColumn{Title: "Owner", Span: 1})
+	}
 	return columns
 }
 

@@ -8,8 +8,12 @@ import (
 	"strings"
 )
 
-// maxSearch is the longest text to search for, in bytes. Names and IDs are shorter.
-const maxSearch = 100
+const (
+	// maxSearch is the longest text to search for, in bytes. Names and IDs are shorter.
+	maxSearch = 100
+	// maxFilter is the longest owner or management group to filter by, in bytes.
+	maxFilter = 1000
+)
 
 // The orders of the rows.
 const (
@@ -28,6 +32,8 @@ type statusQuery struct {
 	subscription string // an ID: show this one alone
 	state        string // show rows in this state; empty for all
 	search       string // show rows whose name or ID contains it
+	owner        string // show rows of this owner alone
+	group        string // show rows below this management group alone, an ID
 	order        string
 	page         int // from 1
 }
@@ -40,10 +46,8 @@ func parseStatusQuery(values url.Values) (statusQuery, error) {
 		order:        values.Get("sort"),
 		page:         1,
 	}
-	if len(q.search) > maxSearch {
-		q.search = q.search[:maxSearch]
-	}
-	q.search = strings.ToValidUTF8(q.search, "")
+	q.search = cutText(q.search, maxSearch)
+	q.owner, q.group = cutText(values.Get("owner"), maxFilter), cutText(values.Get("group"), maxFilter)
 	if n, err := strconv.Atoi(values.Get("page")); err == nil {
 		q.page = max(1, n)
 	}
@@ -56,10 +60,15 @@ func parseStatusQuery(values url.Values) (statusQuery, error) {
 	return q, nil
 }
 
+// cutText bounds text from an address.
+func cutText(text string, bytes int) string {
+	return strings.ToValidUTF8(text[:min(len(text), bytes)], "")
+}
+
 // link is the relative address of a query for the list.
 func (q statusQuery) link() string {
 	values := url.Values{}
-	for name, value := range map[string]string{"state": q.state, "q": q.search, "sort": q.order} {
+	for name, value := range map[string]string{"state": q.state, "q": q.search, "owner": q.owner, "group": q.group, "sort": q.order} {
 		if value != "" {
 			values.Set(name, value)
 		}
@@ -83,10 +92,18 @@ func (q statusQuery) withOrder(order string) statusQuery {
 	return q
 }
 
-func (q statusQuery) withSearch(search string) statusQuery {
-	q.search, q.page = search, 1
+func (q statusQuery) withOwner(owner string) statusQuery {
+	q.owner, q.page = owner, 1
 	return q
 }
+
+// withoutSearch keeps the state and the order.
+func (q statusQuery) withoutSearch() statusQuery {
+	return statusQuery{state: q.state, order: q.order, page: 1}
+}
+
+// isSearch says whether the query finds some rows alone, whatever their state.
+func (q statusQuery) isSearch() bool { return q.search != "" || q.owner != "" || q.group != "" }
 
 func (q statusQuery) withPage(page int) statusQuery {
 	q.page = page

@@ -173,6 +173,7 @@ type statusRow struct {
 	azure.Subscription
 	Link      string // to its page
 	Portal    string // to the Azure portal, or empty
+	OwnerLink string // to the rows of the same owner
 	Connector string // its name, or empty in the row of the subscription itself
 	State     rowState
 	Failure   *statusFailure
@@ -186,9 +187,10 @@ type statusScore struct {
 	Environment, Connector, Initiative string
 	azure.Points
 	Ratio  float64
-	Gain   float64 // the points that are missing
-	OfAll  float64 // how much of the total score they are, as a ratio
-	Anchor string  // of the score on the page of the subscription
+	Target *float64 // a ratio, or nil
+	Gain   float64  // the points that are missing
+	OfAll  float64  // how much of the total score they are, as a ratio
+	Anchor string   // of the score on the page of the subscription
 }
 
 func newStatusRow(e *statusEntry, totals totals, portal string) *statusRow {
@@ -200,7 +202,7 @@ func newStatusRow(e *statusEntry, totals totals, portal string) *statusRow {
 		row.ReadAt = e.sub.lastGood.readAt
 	}
 	if e.score != nil {
-		row.Score, row.Unhealthy = newStatusScore(e.score, totals), int64(e.unhealthy())
+		row.Score, row.Unhealthy = newStatusScore(e.score, e.sub.Target, totals), int64(e.unhealthy())
 		if row.Connector = row.Score.Connector; row.Connector != "" {
 			row.Link += "#" + row.Score.Anchor
 		}
@@ -208,11 +210,11 @@ func newStatusRow(e *statusEntry, totals totals, portal string) *statusRow {
 	return row
 }
 
-func newStatusScore(s *score, totals totals) *statusScore {
+func newStatusScore(s *score, target *float64, totals totals) *statusScore {
 	key, gain := s.key.Value(), missingPoints(s.Points)
 	return &statusScore{
 		Environment: key.environment, Connector: key.connector, Initiative: key.initiative,
-		Points: s.Points, Ratio: s.ratio, Gain: gain, OfAll: totals.share(s, gain),
+		Points: s.Points, Ratio: s.ratio, Target: target, Gain: gain, OfAll: totals.share(s, gain),
 		Anchor: url.PathEscape(key.environment + "-" + key.connector),
 	}
 }
