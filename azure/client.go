@@ -120,7 +120,7 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("--azure.management-group: %w", err)
 		}
 	}
-	return nil
+	return c.validateTags()
 }
 
 // Client reads from Azure. It is safe for concurrent use.
@@ -137,8 +137,11 @@ type Client struct {
 	now              func() time.Time
 	listing          resumableListing
 
+	tags wantedTags
+
 	mu            sync.Mutex
 	refusedGroups map[string]string // the cause, as last logged
+	badTargets    map[string]string // by subscription ID, as last logged
 }
 
 // New creates a client without calling Azure. It fails if the cloud or the configuration of the
@@ -204,6 +207,7 @@ func New(cfg Config) (*Client, error) {
 		concurrency:      cfg.Concurrency,
 		logger:           cfg.Logger,
 		now:              cfg.now,
+		tags:             wantedTags{cfg.SubscriptionTags, cfg.OwnerTag, cfg.TargetTag},
 		refusedGroups:    map[string]string{},
 	}, nil
 }

@@ -80,10 +80,17 @@ func TestConfig_Validate(t *testing.T) {
 		"subscription twice":       {func(c *Config) { c.SubscriptionIDs = []string{id, strings.ToUpper(id)} }, "is given twice"},
 		"management group by name": {func(c *Config) { c.ManagementGroups = []string{"My group"} }, `--azure.management-group: "My group" is no management group ID`},
 		"subscription and group":   {func(c *Config) { c.SubscriptionIDs, c.ManagementGroups = []string{id}, []string{"a"} }, "are mutually exclusive"},
-		"excluded":                 {func(c *Config) { c.ExcludeSubscriptionIDs = []string{id, other} }, ""},
-		"excluded from a group":    {func(c *Config) { c.ExcludeSubscriptionIDs, c.ManagementGroups = []string{id}, []string{"a"} }, ""},
-		"excluded by name":         {func(c *Config) { c.ExcludeSubscriptionIDs = []string{"production"} }, `--azure.exclude-subscription-id: "production" is no subscription ID`},
-		"excluded twice":           {func(c *Config) { c.ExcludeSubscriptionIDs = []string{id, strings.ToUpper(id)} }, "--azure.exclude-subscription-id: " + strings.ToUpper(id) + " is given twice"},
+		"tags": {func(c *Config) {
+			c.SubscriptionTags, c.OwnerTag, c.TargetTag = []string{"Cost Centre", "env"}, "env", "Ziel"
+		}, ""},
+		"tag twice":              {func(c *Config) { c.SubscriptionTags = []string{"env", "Env"} }, "--azure.subscription-tag: Env is given twice"},
+		"empty tag":              {func(c *Config) { c.SubscriptionTags = []string{""} }, `--azure.subscription-tag: "" is no name of a tag`},
+		"tag that Azure refuses": {func(c *Config) { c.OwnerTag = "a/b" }, `--azure.owner-tag: "a/b" is no name of a tag`},
+		"target of a long name":  {func(c *Config) { c.TargetTag = strings.Repeat("x", 513) }, "--azure.target-tag: "},
+		"excluded":               {func(c *Config) { c.ExcludeSubscriptionIDs = []string{id, other} }, ""},
+		"excluded from a group":  {func(c *Config) { c.ExcludeSubscriptionIDs, c.ManagementGroups = []string{id}, []string{"a"} }, ""},
+		"excluded by name":       {func(c *Config) { c.ExcludeSubscriptionIDs = []string{"production"} }, `--azure.exclude-subscription-id: "production" is no subscription ID`},
+		"excluded twice":         {func(c *Config) { c.ExcludeSubscriptionIDs = []string{id, strings.ToUpper(id)} }, "--azure.exclude-subscription-id: " + strings.ToUpper(id) + " is given twice"},
 		"excluded and included": {func(c *Config) {
 			c.SubscriptionIDs, c.ExcludeSubscriptionIDs = []string{strings.ToUpper(id)}, []string{id}
 		}, "--azure.exclude-subscription-id: " + id + " contradicts --azure.subscription-id"},

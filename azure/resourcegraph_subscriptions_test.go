@@ -3,6 +3,7 @@ package azure
 import (
 	"bytes"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -59,7 +60,7 @@ func TestResourceGraphSubscriptions_SameAsARM(t *testing.T) {
 			}
 			g := newResourceGraph(client, 25, newGraphQuota(graphQuotaQueries))
 			got, err := g.Subscriptions(within(t, time.Minute))
-			if err != nil || !slices.Equal(sorted(got), sorted(want)) {
+			if err != nil || !reflect.DeepEqual(sorted(got), sorted(want)) {
 				t.Errorf("got %+v, %v, want %+v", got, err, want)
 			}
 			if queries := sim.Requests()[simulator.RouteGraph]; queries != test.queries {

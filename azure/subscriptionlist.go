@@ -182,10 +182,11 @@ func (l *listing) readList(ctx context.Context, list *partialList, item func(jso
 // subscription keeps an item of the list of subscriptions and returns its ID the first time.
 func (l *listing) subscription(raw json.RawMessage) (string, error) {
 	var item struct {
-		SubscriptionID string `json:"subscriptionId"`
-		DisplayName    string `json:"displayName"`
-		TenantID       string `json:"tenantId"`
-		State          string `json:"state"`
+		SubscriptionID string          `json:"subscriptionId"`
+		DisplayName    string          `json:"displayName"`
+		TenantID       string          `json:"tenantId"`
+		State          string          `json:"state"`
+		Tags           json.RawMessage `json:"tags"`
 	}
 	if err := decode(raw, &item, subscriptionLimits.items); err != nil {
 		return "", err
@@ -194,7 +195,9 @@ func (l *listing) subscription(raw json.RawMessage) (string, error) {
 	if _, known := l.byID[id]; known || err != nil {
 		return "", err
 	}
-	l.byID[id] = newSubscription(id, item.DisplayName, item.TenantID, item.State)
+	s := newSubscription(id, item.DisplayName, item.TenantID, item.State)
+	l.client.tags.addTo(&s, item.Tags)
+	l.byID[id] = s
 	return id, nil
 }
 

@@ -28,6 +28,8 @@ type Subscription struct {
 	// ManagementGroups are the groups above the subscription as far as the identity sees them, the
 	// nearest first. Subscriptions share the list: it must not be changed.
 	ManagementGroups []ManagementGroup
+
+	badTarget string // the text of [Config.TargetTag] if it is no target
 }
 
 // Active reports whether Azure may score the subscription. It does not assess disabled and deleted
@@ -92,6 +94,9 @@ func (c *Client) Subscriptions(ctx context.Context) ([]Subscription, error) {
 	subscriptions, refused, err := c.listSubscriptions(ctx)
 	if err == nil && len(c.managementGroups) > 0 {
 		c.logRefusedGroups(refused)
+	}
+	if err == nil {
+		c.logTargets(subscriptions)
 	}
 	return subscriptions, err
 }

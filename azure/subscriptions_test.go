@@ -3,6 +3,7 @@ package azure
 import (
 	"bytes"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -22,12 +23,12 @@ func TestSubscriptions_Configured(t *testing.T) {
 	sim, client := start(t, tenant, cfg)
 	ctx := within(t, 30*time.Second)
 	got, err := client.Subscriptions(ctx)
-	if err != nil || len(got) != 2 || got[0].Name != tenant.Subscriptions[1].Name || got[1] != (Subscription{ID: hidden}) {
+	if err != nil || len(got) != 2 || got[0].Name != tenant.Subscriptions[1].Name || !reflect.DeepEqual(got[1], Subscription{ID: hidden}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	sim.SetListFault(simulator.Forbidden())
 	got, err = client.Subscriptions(ctx)
-	if err != nil || len(got) != 2 || got[0] != (Subscription{ID: cfg.SubscriptionIDs[0]}) {
+	if err != nil || len(got) != 2 || !reflect.DeepEqual(got[0], Subscription{ID: cfg.SubscriptionIDs[0]}) {
 		t.Errorf("without permission to list: got %+v, %v", got, err)
 	}
 	sim.SetListFault(simulator.ServerError(500))
@@ -45,7 +46,7 @@ func TestSubscriptions_InvalidItems(t *testing.T) {
 		{"subscriptionId":"aaaaaaaa-0000-4000-8000-000000000001","displayName":"again"}]}`))
 	got, err := client.Subscriptions(within(t, 10*time.Second))
 	want := Subscription{ID: "aaaaaaaa-0000-4000-8000-000000000001", Name: "x y", TenantID: "t", State: "Disabled"}
-	if err != nil || len(got) != 1 || got[0] != want || got[0].Active() {
+	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) || got[0].Active() {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 }
