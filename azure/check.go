@@ -10,11 +10,13 @@ import (
 // Report is what a [Client] can read and, for each failure, its reason and how to fix it. Its
 // JSON is part of the command line's contract.
 type Report struct {
-	OK               bool                 `json:"ok"` // every score can be read
-	Configuration    CheckResult          `json:"configuration"`
-	Credential       CheckResult          `json:"credential"`
-	Identity         Identity             `json:"identity"`
-	SubscriptionList CheckResult          `json:"subscription_list"`
+	OK               bool        `json:"ok"` // every score can be read
+	Configuration    CheckResult `json:"configuration"`
+	Credential       CheckResult `json:"credential"`
+	Identity         Identity    `json:"identity"`
+	SubscriptionList CheckResult `json:"subscription_list"`
+	// ManagementGroups is nil unless [Report.CheckManagementGroups] read them.
+	ManagementGroups *CheckResult         `json:"management_groups,omitempty"`
 	Subscriptions    []SubscriptionReport `json:"subscriptions"`
 }
 

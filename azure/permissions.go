@@ -10,7 +10,7 @@ var Actions = map[string][]string{
 	operationListSecureScores:        {actionReadScores},
 	operationListSecureScoreControls: {actionReadControls},
 	operationQueryResourceGraph: {
-		"Microsoft.ResourceGraph/resources/read",
+		actionQueryGraph,
 		actionReadSubscriptions,
 		actionReadScores,
 		"Microsoft.Security/secureScores/secureScoreControls/read",
@@ -21,6 +21,7 @@ var Actions = map[string][]string{
 // The actions that a request to Azure Resource Manager fails without.
 const (
 	actionReadSubscriptions = "Microsoft.Resources/subscriptions/read"
+	actionQueryGraph        = "Microsoft.ResourceGraph/resources/read"
 	actionReadDescendants   = "Microsoft.Management/managementGroups/descendants/read" // only with [Config.ManagementGroups]
 	actionReadScores        = "Microsoft.Security/secureScores/read"
 	actionReadControls      = "Microsoft.Security/secureScoreControls/read"

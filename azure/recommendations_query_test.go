@@ -15,16 +15,18 @@ func TestQueries_Golden(t *testing.T) {
 	byName := part{names: 4, name: 3}
 	byRow := part{names: maxParts, name: 63, ids: 4, id: 2}
 	for name, query := range map[string]string{
-		"scores_packed":       packedScores,
-		"scores_plain":        plainScores,
-		"counts_packed":       countsQuery(part{}),
-		"counts_packed_part":  countsQuery(byName),
-		"counts_packed_split": countsQuery(byRow),
-		"counts_plain":        plainCountsQuery(part{}),
-		"counts_plain_split":  plainCountsQuery(byRow),
-		"names":               namesQuery(part{}),
-		"names_part":          namesQuery(byName),
-		"controls":            controlsQuery(part{}),
+		"scores_packed":        packedScores,
+		"scores_plain":         plainScores,
+		"subscriptions_packed": withTags(packedSubscriptions),
+		"subscriptions_plain":  withTags(plainSubscriptions),
+		"counts_packed":        countsQuery(part{}),
+		"counts_packed_part":   countsQuery(byName),
+		"counts_packed_split":  countsQuery(byRow),
+		"counts_plain":         plainCountsQuery(part{}),
+		"counts_plain_split":   plainCountsQuery(byRow),
+		"names":                namesQuery(part{}),
+		"names_part":           namesQuery(byName),
+		"controls":             controlsQuery(part{}),
 	} {
 		file := filepath.Join("testdata", "queries", name+".kql")
 		if *update {

@@ -51,6 +51,9 @@ type ResourceGraph struct {
 	mu          sync.Mutex
 	armFallback map[string]Result // ARM's results for subscriptions without rows, by ID
 	listRefusal error             // why ARM's list of subscriptions is in use, or nil
+
+	lastGroups   map[string][]ManagementGroup // by subscription ID, as read last
+	groupFailure error                        // why they could not be read the last time, or nil
 }
 
 // NewResourceGraph creates a source of scores that shares everything else with the client.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/go-kit/log/level"
@@ -13,41 +14,59 @@ import (
 const (
 	graphSubscriptions = `resourcecontainers | where type =~ 'microsoft.resources/subscriptions'`
 
-	// packedSubscriptions returns 16 rows: one alone could exceed Kusto's limit of 1 MiB for a list.
-	packedSubscriptions = graphSubscriptions + ` | summarize items = make_list(bag_pack('subscriptionId', subscriptionId, 'name', name, 'tenantId', tenantId, 'state', properties.state)) by part = hash(subscriptionId, 16)`
+	// packedSubscriptions returns 64 rows: one alone could exceed Kusto's limit of 1 MiB for a list.
+	packedSubscriptions = graphSubscriptions + ` | summarize items = make_list(bag_pack('subscriptionId', subscriptionId, 'name', name, 'tenantId', tenantId, 'state', properties.state, 'groups', properties.managementGroupAncestorsChain)) by part = hash(subscriptionId, 64)`
 
-	plainSubscriptions = graphSubscriptions + ` | project id, subscriptionId, name, tenantId, state = properties.state | order by id asc`
+	plainSubscriptions = graphSubscriptions + ` | project id, subscriptionId, name, tenantId, state = properties.state, groups = properties.managementGroupAncestorsChain | order by id asc`
 )
+
+// withTags adds all tags to the query: Kusto finds a single one only in the case in which it was
+// written.
+func withTags(query string) string {
+	return strings.NewReplacer("'groups', ", "'tags', tags, 'groups', ", "groups = ", "tags, groups = ").Replace(query)
+}
 
 // Subscriptions is like [Client.Subscriptions], but makes one query instead of one request for each
 // 50 subscriptions. ARM's lists remain in use for management groups, and if Resource Graph refuses
 // the query or its result is incomplete: a query sees the first 10,000 subscriptions of a tenant.
 func (g *ResourceGraph) Subscriptions(ctx context.Context) ([]Subscription, error) {
 	if len(g.managementGroups) > 0 {
-		return g.Client.Subscriptions(ctx)
+		return NewARM(g).Subscriptions(ctx)
 	}
-	listed, err := g.querySubscriptions(ctx)
+	batches := [][]string{nil} // all
+	if len(g.subscriptionIDs) > 0 {
+		batches = slices.Collect(slices.Chunk(g.subscriptionIDs, maxSubscriptions))
+	}
+	listed, err := g.querySubscriptions(ctx, batches, !g.tags.none())
 	switch ReasonOf(err) {
 	case ReasonAuthentication, ReasonTimeout, ReasonCanceled: // ARM's list would fail as well
 		return nil, fmt.Errorf("list subscriptions: %w", err)
 	}
 	g.logListFallback(err)
-	if err != nil || len(listed) == 0 {
-		return g.Client.Subscriptions(ctx)
+	switch {
+	case resultTooLarge(err): // for one query
+		return NewARM(g).Subscriptions(ctx)
+	case err != nil || len(listed) == 0:
+		listed, err = g.Client.Subscriptions(ctx)
+		g.lastManagementGroups(listed)
+		return listed, err
 	}
-	return g.selected(listed), nil
+	subscriptions := g.selected(listed)
+	g.keepManagementGroups(subscriptions)
+	g.logTargets(subscriptions)
+	return subscriptions, nil
 }
 
-// querySubscriptions returns the configured subscriptions, or all that the identity sees.
-func (g *ResourceGraph) querySubscriptions(ctx context.Context) ([]Subscription, error) {
-	found := foundSubscriptions{known: map[string]bool{}}
-	batches := [][]string{nil} // all
-	if len(g.subscriptionIDs) > 0 {
-		batches = slices.Collect(slices.Chunk(g.subscriptionIDs, maxSubscriptions))
-	}
+// querySubscriptions returns the subscriptions with these IDs, or for nil all that the identity
+// sees, with their management groups and if need be their tags.
+func (g *ResourceGraph) querySubscriptions(ctx context.Context, batches [][]string, tags bool) ([]Subscription, error) {
+	found := foundSubscriptions{known: map[string]bool{}, groups: sharedGroups{}}
 	for _, batch := range batches {
 		err := g.subscriptions.run(g.now, g.logger, func(_ queryForm, query string) error {
-			_, err := readPages(ctx, g, query, batch, parseSubscriptionRow, found.add)
+			if tags {
+				query = withTags(query)
+			}
+			_, err := readPages(ctx, g, query, batch, g.parseSubscriptionRow, found.add)
 			return err
 		})
 		if err != nil {
@@ -85,14 +104,16 @@ type subscriptionRow struct {
 
 // graphSubscription is a subscription as Resource Graph writes it.
 type graphSubscription struct {
-	SubscriptionID string `json:"subscriptionId"`
-	Name           string `json:"name"`
-	TenantID       string `json:"tenantId"`
-	State          string `json:"state"`
+	SubscriptionID string         `json:"subscriptionId"`
+	Name           string         `json:"name"`
+	TenantID       string         `json:"tenantId"`
+	State          string         `json:"state"`
+	Tags           jsontext.Value `json:"tags"`
+	Groups         jsontext.Value `json:"groups"`
 }
 
 // parseSubscriptionRow leaves an invalid subscription out alone.
-func parseSubscriptionRow(text jsontext.Value) (parsed subscriptionRow) {
+func (g *ResourceGraph) parseSubscriptionRow(text jsontext.Value) (parsed subscriptionRow) {
 	var row struct {
 		SubscriptionID jsontext.Value    `json:"subscriptionId"`
 		Items          *[]jsontext.Value `json:"items"`
@@ -117,7 +138,10 @@ func parseSubscriptionRow(text jsontext.Value) (parsed subscriptionRow) {
 			parsed.itemErr = cmp.Or(parsed.itemErr, err)
 			continue
 		}
-		parsed.subscriptions = append(parsed.subscriptions, newSubscription(s.SubscriptionID, s.Name, s.TenantID, s.State))
+		subscription := newSubscription(s.SubscriptionID, s.Name, s.TenantID, s.State)
+		subscription.ManagementGroups = parseAncestors(s.Groups)
+		g.tags.addTo(&subscription, s.Tags)
+		parsed.subscriptions = append(parsed.subscriptions, subscription)
 	}
 	return parsed
 }
@@ -126,6 +150,7 @@ func parseSubscriptionRow(text jsontext.Value) (parsed subscriptionRow) {
 type foundSubscriptions struct {
 	subscriptions []Subscription
 	known         map[string]bool // by ID
+	groups        sharedGroups
 	invalid       int
 	err           error
 }
@@ -140,6 +165,7 @@ func (f *foundSubscriptions) add(rows []subscriptionRow) error {
 		for _, s := range row.subscriptions {
 			if !f.known[s.ID] {
 				f.known[s.ID] = true
+				s.ManagementGroups = f.groups.share(s.ManagementGroups)
 				f.subscriptions = append(f.subscriptions, s)
 			}
 		}

@@ -21,12 +21,14 @@ func sorted(subscriptions []Subscription) []Subscription {
 
 // statesTenant has a subscription in each state and one that the identity cannot read.
 func statesTenant() simulator.Tenant {
-	tenant := simulator.Generate(60, 1)
+	tenant := simulator.Generate(160, 1)
 	tenant.SubscriptionPageSize = 50
 	for i, state := range []string{"Enabled", "Warned", "PastDue", "Disabled", "Deleted"} {
 		tenant.Subscriptions[i].State = state
 	}
 	tenant.Subscriptions[5].NoAccess = true
+	tenant.Subscriptions[6].Tags = map[string]string{"Owner": "web", "env": "prod", "target": "80%"}
+	tenant.Subscriptions[7].Tags = map[string]string{"owner": "data", "TARGET": "high"}
 	return tenant
 }
 
@@ -42,11 +44,13 @@ func TestResourceGraphSubscriptions_SameAsARM(t *testing.T) {
 	}{
 		"packed":                  {Config{}, nil, 1, nil},
 		"packed with pack":        {Config{}, simulator.RefuseBagPack(), 2, nil},
-		"plain, pages of 25":      {Config{}, simulator.RefusePacking(), 5, nil},
+		"plain, pages of 64":      {Config{}, simulator.RefusePacking(), 5, nil},
 		"excluded":                {Config{ExcludeSubscriptionIDs: all[:2]}, nil, 1, nil},
 		"named":                   {Config{SubscriptionIDs: []string{all[7], unknown, all[3]}}, nil, 1, nil},
 		"named and unknown":       {Config{SubscriptionIDs: []string{unknown}}, nil, 1, nil},
-		"below management groups": {Config{ManagementGroups: []string{"g"}}, nil, 0, map[string][]string{"g": all[:3]}},
+		"below management groups": {Config{ManagementGroups: []string{"g"}}, nil, 1, map[string][]string{"g": all[:3]}},
+		"with tags":               {Config{SubscriptionTags: []string{"x", "Env"}, OwnerTag: "OWNER", TargetTag: "target"}, nil, 1, nil},
+		"plain with tags":         {Config{OwnerTag: "owner"}, simulator.RefusePacking(), 5, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -54,11 +58,12 @@ func TestResourceGraphSubscriptions_SameAsARM(t *testing.T) {
 			tenant.ManagementGroups = test.groups
 			sim, client := start(t, tenant, test.cfg)
 			sim.SetGraphFault(test.fault)
-			want, err := client.Subscriptions(within(t, time.Minute))
+			want, err := NewARM(NewResourceGraph(client)).Subscriptions(within(t, time.Minute))
 			if err != nil {
 				t.Fatal(err)
 			}
-			g := newResourceGraph(client, 25, newGraphQuota(graphQuotaQueries))
+			sim.ResetRequests()
+			g := newResourceGraph(client, 64, newGraphQuota(graphQuotaQueries))
 			got, err := g.Subscriptions(within(t, time.Minute))
 			if err != nil || !reflect.DeepEqual(sorted(got), sorted(want)) {
 				t.Errorf("got %+v, %v, want %+v", got, err, want)
@@ -160,7 +165,7 @@ func TestResourceGraphSubscriptions_MoreThanAQueryCovers(t *testing.T) {
 			if err != nil || !slices.Equal(sortedIDs(got), ids(tenant)) {
 				t.Errorf("%d subscriptions, %v", len(got), err)
 			}
-			want := map[string]int{"packed": 1, "plain": 3}[name]
+			want := map[string]int{"packed": 1 + 12, "plain": 3 + 12}[name] // the others are for the groups
 			if queries := sim.Requests()[simulator.RouteGraph]; queries != want {
 				t.Errorf("%d queries, want %d", queries, want)
 			}

@@ -1,0 +1,184 @@
+package azure
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-kit/log/level"
+)
+
+const (
+	// maxAncestors bounds the management groups above a subscription. Azure allows six levels below
+	// the root.
+	maxAncestors = 10
+	// groupTimeout bounds the queries for management groups, which the list of subscriptions waits
+	// for.
+	groupTimeout = 10 * time.Second
+)
+
+// ManagementGroup is a management group above a subscription.
+type ManagementGroup struct {
+	ID   string
+	Name string // its display name, or the ID if there is none
+}
+
+// ARM reads scores from the lists of Azure Resource Manager, as [Client] does, and the management
+// groups of the subscriptions from Resource Graph (api-version 2024-04-01).
+type ARM struct {
+	*Client
+	graph *ResourceGraph
+}
+
+// NewARM creates a source that shares everything with g.
+func NewARM(g *ResourceGraph) *ARM { return &ARM{Client: g.Client, graph: g} }
+
+// Subscriptions is like [Client.Subscriptions] and adds the management groups. If they cannot be
+// read, the last ones remain: that is no failure of the list.
+func (a *ARM) Subscriptions(ctx context.Context) ([]Subscription, error) {
+	subscriptions, err := a.Client.Subscriptions(ctx)
+	if err == nil {
+		a.graph.addManagementGroups(ctx, subscriptions)
+	}
+	return subscriptions, err
+}
+
+// addManagementGroups reads the groups above the subscriptions, with one query for 1,000 of them.
+func (g *ResourceGraph) addManagementGroups(ctx context.Context, subscriptions []Subscription) {
+	timeout := groupTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var mu sync.Mutex
+	read := make(map[string][]ManagementGroup, len(subscriptions))
+	var failure error
+	group := newTasks(graphParallel)
+	for batch := range slices.Chunk(subscriptions, maxSubscriptions) {
+		group.Go(func() {
+			ids := make([]string, len(batch))
+			for i, s := range batch {
+				ids[i] = s.ID
+			}
+			found, err := g.querySubscriptions(ctx, [][]string{ids}, false)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failure = cmp.Or(failure, err)
+				return
+			}
+			for _, id := range ids {
+				read[id] = nil
+			}
+			for _, s := range found {
+				read[s.ID] = s.ManagementGroups
+			}
+		})
+	}
+	group.Wait()
+	g.logGroupFailure(failure)
+	g.mu.Lock()
+	for i, s := range subscriptions {
+		groups, ok := read[s.ID]
+		if !ok {
+			groups = g.lastGroups[s.ID]
+		}
+		subscriptions[i].ManagementGroups = groups
+	}
+	g.mu.Unlock()
+	g.keepManagementGroups(subscriptions)
+}
+
+// keepManagementGroups remembers the groups for the next time that they cannot be read.
+func (g *ResourceGraph) keepManagementGroups(subscriptions []Subscription) {
+	last := make(map[string][]ManagementGroup, len(subscriptions))
+	for _, s := range subscriptions {
+		if s.ManagementGroups != nil {
+			last[s.ID] = s.ManagementGroups
+		}
+	}
+	g.mu.Lock()
+	g.lastGroups = last
+	g.mu.Unlock()
+}
+
+// lastManagementGroups adds the groups that were read last.
+func (g *ResourceGraph) lastManagementGroups(subscriptions []Subscription) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, s := range subscriptions {
+		subscriptions[i].ManagementGroups = g.lastGroups[s.ID]
+	}
+}
+
+// logGroupFailure logs that management groups cannot be read, once for each cause, and the end of
+// that.
+func (g *ResourceGraph) logGroupFailure(err error) {
+	if ReasonOf(err) == ReasonCanceled {
+		return
+	}
+	g.mu.Lock()
+	before := g.groupFailure
+	g.groupFailure = err
+	g.mu.Unlock()
+	switch {
+	case Cause(err) == Cause(before):
+	case err != nil:
+		level.Warn(g.logger).Log("msg", "cannot read management groups; using the last ones", "reason", ReasonOf(err), "err", err)
+	default:
+		level.Info(g.logger).Log("msg", "management groups can be read again")
+	}
+}
+
+// graphGroup is an element of the column managementGroupAncestorsChain, whose name is the ID of a
+// group.
+type graphGroup struct {
+	Name        string `json:"name"`
+	DisplayName string `json:"displayName"`
+}
+
+// parseAncestors returns the groups above a subscription, the nearest first as Azure has them. What
+// is no such list is none: the column is absent if the identity does not see the groups.
+func parseAncestors(text []byte) []ManagementGroup {
+	var chain []graphGroup
+	if len(text) == 0 || decode(text, &chain, maxGraphItems) != nil {
+		return nil
+	}
+	var groups []ManagementGroup
+	for _, element := range chain {
+		id := sanitize(element.Name)
+		known := slices.ContainsFunc(groups, func(g ManagementGroup) bool { return strings.EqualFold(g.ID, id) })
+		if id == "" || known {
+			continue
+		}
+		groups = append(groups, ManagementGroup{ID: id, Name: cmp.Or(sanitize(element.DisplayName), id)})
+		if len(groups) == maxAncestors {
+			break
+		}
+	}
+	return groups
+}
+
+// sharedGroups are lists of management groups, each once: most subscriptions have the same as
+// another one.
+type sharedGroups map[string][]ManagementGroup
+
+func (s sharedGroups) share(groups []ManagementGroup) []ManagementGroup {
+	if len(groups) == 0 {
+		return nil
+	}
+	var key strings.Builder
+	for _, group := range groups {
+		key.WriteString(group.ID + "\n" + group.Name + "\n") // sanitized texts have no line breaks
+	}
+	shared, ok := s[key.String()]
+	if !ok {
+		shared = slices.Clip(groups)
+		s[key.String()] = shared
+	}
+	return shared
+}
