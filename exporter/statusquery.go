@@ -12,7 +12,7 @@ const (
 	// maxSearch is the longest text to search for, in bytes. Names and IDs are shorter.
 	maxSearch = 100
 	// maxFilter is the longest owner or management group to filter by, in bytes.
-	maxFilter = 1000
+	maxFilter = 512
 )
 
 // The orders of the rows.
