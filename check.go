@@ -20,8 +20,12 @@ func check(ctx context.Context, client *azure.Client, recommendations bool, form
 	progress := &progress{w: stderr}
 	report := client.Check(ctx, progress.start, progress.advance)
 	progress.erase()
-	if recommendations && len(report.Subscriptions) > 0 {
-		report.CheckRecommendations(ctx, azure.NewResourceGraph(client))
+	if len(report.Subscriptions) > 0 {
+		graph := azure.NewResourceGraph(client)
+		report.CheckManagementGroups(ctx, graph)
+		if recommendations {
+			report.CheckRecommendations(ctx, graph)
+		}
 	}
 	var err error
 	if format == "json" {
@@ -104,14 +108,19 @@ func reportTable(r *azure.Report) string {
 	return text.String()
 }
 
-// writeBasics writes a row for each thing that every subscription depends on, and returns their
+// writeBasics writes a row for each thing that is not about a single subscription, and returns their
 // failures.
 func writeBasics(w io.Writer, r *azure.Report) (failures []string) {
 	rows := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range []struct {
+	type row struct {
 		name   string
 		result azure.CheckResult
-	}{{"configuration", r.Configuration}, {"credential", r.Credential}, {"subscription list", r.SubscriptionList}} {
+	}
+	basics := []row{{"configuration", r.Configuration}, {"credential", r.Credential}, {"subscription list", r.SubscriptionList}}
+	if r.ManagementGroups != nil {
+		basics = append(basics, row{"management groups", *r.ManagementGroups})
+	}
+	for _, row := range basics {
 		detail := "  " + row.result.Detail
 		if row.result.Fix != "" {
 			failures = append(failures, failure(row.result, row.name))

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/exporter"
 )
 
@@ -65,6 +66,10 @@ func parseFlags(args []string) (*config, error) {
 	if c.command, err = app.Parse(args); err != nil {
 		return nil, withSuggestion(err, app)
 	}
+	if c.demo {
+		c.setDemoTags()
+	}
+	c.exporter.SubscriptionTags = c.azure.SubscriptionTags
 	for _, f := range app.Model().Flags {
 		if !f.Hidden && f.Name != "help" && f.Name != "version" {
 			c.exporter.Settings = append(c.exporter.Settings, exporter.Setting{Name: f.Name, Value: f.Value.String()})
@@ -104,6 +109,12 @@ func newApp(c *config) *kingpin.Application {
 		PlaceHolder("UUID").StringsVar(&c.azure.ExcludeSubscriptionIDs)
 	app.Flag("azure.management-group", "ID of a management group: read only the subscriptions below it. Repeatable.").
 		PlaceHolder("ID").StringsVar(&c.azure.ManagementGroups)
+	app.Flag("azure.subscription-tag", "Name of a tag of subscriptions that becomes a label of subscription_tags. Repeatable.").
+		PlaceHolder("NAME").StringsVar(&c.azure.SubscriptionTags)
+	app.Flag("azure.owner-tag", "Name of the tag of subscriptions with their owner.").
+		PlaceHolder("NAME").StringVar(&c.azure.OwnerTag)
+	app.Flag("azure.target-tag", "Name of the tag of subscriptions with the target of their secure score: 80%, 80 or 0.8.").
+		PlaceHolder("NAME").StringVar(&c.azure.TargetTag)
 	app.Flag("azure.source", "Source of the scores: "+sourceARM+" (two requests per subscription) or "+sourceResourceGraph+" (one query per 1,000 subscriptions; includes connectors to other clouds).").
 		Default(sourceARM).EnumVar(&c.source, sourceARM, sourceResourceGraph)
 	app.Flag("azure.cloud", "Azure cloud: "+strings.Join(azure.CloudNames, ", ")+".").Default(azure.CloudNames[0]).EnumVar(&c.cloud, azure.CloudNames...)
@@ -115,7 +126,7 @@ func newApp(c *config) *kingpin.Application {
 		PlaceHolder("FILE").StringVar(&c.azure.ClientSecretFile)
 	app.Flag("azure.concurrency", "Maximum concurrent Azure API requests.").
 		Default(strconv.Itoa(c.azure.Concurrency)).SetValue((*wholeNumber)(&c.azure.Concurrency))
-	duration(app, "azure.discovery-interval", "How long the list of subscriptions is cached.", &c.exporter.DiscoveryInterval)
+	duration(app, "azure.discovery-interval", "How long the list of subscriptions is cached, with their tags and management groups.", &c.exporter.DiscoveryInterval)
 
 	duration(app, "scrape.timeout", "Maximum duration of a scrape. A shorter timeout sent by Prometheus takes precedence.", &c.exporter.ScrapeTimeout)
 	duration(app, "scrape.timeout-offset", "Time to subtract from the timeout sent by Prometheus, so that the response arrives in time.", &c.exporter.TimeoutOffset)
@@ -162,6 +173,14 @@ func duration(app *kingpin.Application, name, help string, d *time.Duration) {
 		text = strconv.FormatFloat(d.Seconds(), 'g', -1, 64) + "s"
 	}
 	app.Flag(name, help).Default(text).DurationVar(d)
+}
+
+// setDemoTags reads the tags of the simulated tenant, unless the user names others.
+func (c *config) setDemoTags() {
+	if len(c.azure.SubscriptionTags) == 0 && c.azure.OwnerTag == "" && c.azure.TargetTag == "" {
+		c.azure.SubscriptionTags = []string{simulator.DemoEnvironmentTag}
+		c.azure.OwnerTag, c.azure.TargetTag = simulator.DemoOwnerTag, simulator.DemoTargetTag
+	}
 }
 
 // setCloud sets the cloud from the flags that describe it.

@@ -224,3 +224,26 @@ func TestFlags_Portal(t *testing.T) {
 		}
 	}
 }
+
+// The demo reads the tags of its own tenant, unless the user names one.
+func TestFlags_Tags(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		args          []string
+		tags          []string
+		owner, target string
+	}{
+		{nil, nil, "", ""},
+		{[]string{"--azure.subscription-tag=env", "--azure.subscription-tag=Cost Centre", "--azure.owner-tag=team", "--azure.target-tag=goal"}, []string{"env", "Cost Centre"}, "team", "goal"},
+		{[]string{"--demo"}, []string{"environment"}, "owner", "secure-score-target"},
+		{[]string{"--demo", "--azure.owner-tag=environment"}, nil, "environment", ""},
+	} {
+		cfg, err := parseFlags(test.args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := cfg.azure; !slices.Equal(a.SubscriptionTags, test.tags) || a.OwnerTag != test.owner || a.TargetTag != test.target || !slices.Equal(cfg.exporter.SubscriptionTags, test.tags) {
+			t.Errorf("%v: %+v", test.args, a)
+		}
+	}
+}

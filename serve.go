@@ -27,8 +27,8 @@ const (
 
 // serve serves the metrics until ctx is done.
 func serve(ctx context.Context, cfg *config, client *azure.Client, api *exporter.APIMetrics, logger log.Logger) int {
-	var source exporter.Source = client
 	graph := azure.NewResourceGraph(client)
+	var source exporter.Source = azure.NewARM(graph)
 	if cfg.source == sourceResourceGraph {
 		source = graph
 	}

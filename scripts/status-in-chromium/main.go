@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,7 +56,7 @@ func run(dir string) error {
 	}{
 		{"demo", simulator.Demo(), map[string]string{
 			"detail": "/status?subscription=" + production, "failing": "/status?subscription=" + simulator.DemoForbiddenID,
-			"search": "/status?q=aws&sort=gain", "nothing": "/status?q=nothing", "landing": "/", "missing": "/no/such/page",
+			"search": "/status?q=aws&sort=gain", "owner": "/status?owner=web-team&group=contoso-landing-zones", "nothing": "/status?q=nothing", "landing": "/", "missing": "/no/such/page",
 		}},
 		{"450", generate(450), map[string]string{"gain": "/status?sort=gain&state=read"}},
 		{"10000", generate(10_000), map[string]string{"last": "/status?page=100"}},
@@ -67,7 +68,8 @@ func run(dir string) error {
 	return nil
 }
 
-// generate returns a tenant with failing and unscored subscriptions, long names and a connector.
+// generate returns a tenant with failing and unscored subscriptions, long names, a connector,
+// owners, targets and groups.
 func generate(subscriptions int) simulator.Tenant {
 	tenant := simulator.Generate(subscriptions, 16)
 	tenant.SubscriptionPageSize = 1000
@@ -79,6 +81,13 @@ func generate(subscriptions int) simulator.Tenant {
 	for i := 10; i < subscriptions; i += subscriptions / 9 {
 		all[i].NoAccess = true
 	}
+	tenant.ManagementGroups = map[string][]string{}
+	for i := range all {
+		all[i].Tags = map[string]string{simulator.DemoOwnerTag: fmt.Sprintf("team-%02d@contoso.example", i%70), simulator.DemoTargetTag: strconv.Itoa(50 + i%40)}
+		group := fmt.Sprintf("business-unit-%02d", i%25)
+		tenant.ManagementGroups[group] = append(tenant.ManagementGroups[group], all[i].ID)
+	}
+	all[1].Tags[simulator.DemoOwnerTag] = strings.Repeat("a long name of an owner ", 5)
 	return tenant
 }
 
@@ -93,6 +102,7 @@ func shootTenant(dir, name string, tenant simulator.Tenant, pages map[string]str
 	azureConfig := azure.DefaultConfig()
 	azureConfig.Cloud, azureConfig.RootCAs, azureConfig.Credential = azureServer.Cloud(), azureServer.RootCAs(), azureServer.Credential
 	azureConfig.Observe = api.Observe
+	azureConfig.OwnerTag, azureConfig.TargetTag = simulator.DemoOwnerTag, simulator.DemoTargetTag
 	client, err := azure.New(azureConfig)
 	if err != nil {
 		return err
