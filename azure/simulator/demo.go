@@ -117,7 +117,7 @@ var demoTags = map[string]map[string]string{
 	demoDataID:        {DemoOwnerTag: "data-team", DemoEnvironmentTag: "production"},
 	demoIdentityID:    {DemoOwnerTag: "platform-team", DemoEnvironmentTag: "production"},
 	demoRetailID:      {DemoOwnerTag: "retail-team", DemoEnvironmentTag: "production"},
-	demoDevelopmentID: {DemoOwnerTag: "web-team", DemoEnvironmentTag: "development", DemoTargetTag: "40%"},
+	demoDevelopmentID: {DemoOwnerTag: "web-team", DemoEnvironmentTag: "development", DemoTargetTag: "30%"},
 	DemoUnscoredID:    {DemoEnvironmentTag: "sandbox"},
 	DemoForbiddenID:   {DemoOwnerTag: "finance-team", DemoEnvironmentTag: "production"},
 	DemoDisabledID:    {DemoOwnerTag: "platform-team"},
