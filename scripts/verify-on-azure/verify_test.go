@@ -176,7 +176,7 @@ func TestVerify_Outcomes(t *testing.T) {
 		"connectors have other IDs": {pointConnectors, tenant(), onGraph(simulator.Replace("(?i)/securityconnectors/", "/connectedaccounts/")), different, "2 of 2 IDs"},
 		"no connectors":             {pointConnectors, registered, nil, notObserved, "no score outside Azure"},
 		"dynamic keys are mapped":   {pointDynamicKeys, tenant(), onGraph(dynamicKeys(dynamicKey)), different, "1 of 1 are mapped"},
-		"control map is refused":    {pointDynamicKeys, tenant(), nil, notObserved, "no control map; status 400"},
+		"control map is refused":    {pointDynamicKeys, tenant(), onGraph(refused), notObserved, "no control map; status 400"},
 		"no dynamic recommendation": {pointDynamicKeys, tenant(), onGraph(noDynamicKeys()), notObserved, "no dynamic recommendation; status 400"},
 		"a subscription is absent":  {pointGraphCoverage, tenant(), onGraph(simulator.DropRows(first)), different, "1 of 10 are absent"},
 		"subscriptions are refused": {pointGraphCoverage, tenant(), onGraph(refused), notObserved, "status 400"},
