@@ -108,8 +108,8 @@ func reportTable(r *azure.Report) string {
 	return text.String()
 }
 
-// writeBasics writes a row for each thing that is not about a single subscription, and returns their
-// failures.
+// writeBasics writes a row for each result that concerns no single subscription, and returns the
+// failures among them.
 func writeBasics(w io.Writer, r *azure.Report) (failures []string) {
 	rows := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	type row struct {
