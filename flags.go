@@ -107,7 +107,7 @@ func newApp(c *config) *kingpin.Application {
 		PlaceHolder("UUID").StringsVar(&c.azure.SubscriptionIDs)
 	app.Flag("azure.exclude-subscription-id", "Subscription to leave out, a UUID. Repeatable.").
 		PlaceHolder("UUID").StringsVar(&c.azure.ExcludeSubscriptionIDs)
-	app.Flag("azure.management-group", "ID of a management group: read only the subscriptions below it. Repeatable.").
+	app.Flag("azure.management-group", "Management group, an ID. Read only the subscriptions below it. Repeatable.").
 		PlaceHolder("ID").StringsVar(&c.azure.ManagementGroups)
 	app.Flag("azure.subscription-tag", "Name of a tag of subscriptions that becomes a label of subscription_tags. Repeatable.").
 		PlaceHolder("NAME").StringsVar(&c.azure.SubscriptionTags)

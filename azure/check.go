@@ -85,7 +85,7 @@ func (c *Client) Check(ctx context.Context, onListed func(subscriptions int), on
 }
 
 func (c *Client) describeConfiguration() string {
-	which := "every subscription that the identity sees"
+	which := "every subscription that the identity can list"
 	switch {
 	case len(c.subscriptionIDs) > 0:
 		which = fmt.Sprintf("%d subscriptions by ID", len(c.subscriptionIDs))
