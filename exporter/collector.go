@@ -82,10 +82,12 @@ func (c *collector) fetchScores(ctx context.Context, subscriptions []*subscripti
 		if isAuthentication(before.err) && isAuthentication(lastListErr) {
 			before.err = nil // its recovery is logged once for all subscriptions
 		}
-		s.record(results[i], now)
+		result := results[i]
+		results[i] = azure.Result{} // thousands of results are larger than what is kept of them
+		s.record(result, now)
 		c.countFailure(s.err)
 		c.logTransition(s, before)
-		if hadItsTurn(results[i], started, took) {
+		if hadItsTurn(result, started, took) {
 			s.lastPolled = now
 		}
 	}
