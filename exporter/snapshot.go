@@ -99,7 +99,7 @@ func (s *snapshot) toFix(i int) *toFix {
 	return s.fixes[i]
 }
 
-// beyondMaximum is the number of recommendations that are summed up, and whether the
+// beyondMaximum is the number of recommendations beyond the maximum, and whether the
 // recommendations of any subscription are known.
 func (s *snapshot) beyondMaximum() (n int, known bool) {
 	for _, fix := range s.fixes {
