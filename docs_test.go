@@ -204,7 +204,7 @@ func TestDocs_Queries(t *testing.T) {
 	}
 	recorded := regexp.MustCompile(`(?m)record: (\S+)$`)
 	for _, match := range recorded.FindAllStringSubmatch(readFile(t, "dashboards/rules/recording-rules.yaml"), -1) {
-		labels[match[1]] = []string{"subscription_id", "subscription_name", "environment", "initiative", "connector"}
+		labels[match[1]] = []string{"subscription_id", "subscription_name", "subscription_owner", "environment", "initiative", "connector"}
 	}
 
 	promQL := parser.NewParser(parser.Options{})

@@ -31,10 +31,10 @@ func TestDashboards(t *testing.T) {
 		if strings.Contains(text, `"palette-`) {
 			t.Errorf("%s: Grafana's palettes contain colors that color-blind people cannot distinguish", file)
 		}
-		names := []string{"datasource", "environment", "subscription", "initiative"}
+		names := []string{"datasource", "job"}
 		for _, v := range d.Templating.List {
 			names = slices.DeleteFunc(names, func(n string) bool { return n == v.Name })
-			if v.Type != "datasource" && v.Datasource != (datasource{"prometheus", "${datasource}"}) {
+			if v.Type == "query" && v.Datasource != (datasource{"prometheus", "${datasource}"}) {
 				t.Errorf("%s: variable %s does not use ${datasource}", file, v.Name)
 			}
 			if !strings.Contains(text, "$"+v.Name) && !strings.Contains(text, "${"+v.Name) {
@@ -94,8 +94,8 @@ func TestDashboards(t *testing.T) {
 }
 
 var (
-	recordedScore = regexp.MustCompile(`\bsubscription(?:_control)?:azure_secure_score(?:_current|_max|_weight|_control_[a-z]+|_control)?:[a-z_]+(?:\{([^}]*)\})?`)
-	dataLink      = regexp.MustCompile(`"url": "(/d/[^"?]+)\?([^"]*)"`)
+	score    = regexp.MustCompile(`\b(?:subscription|environment|initiative):azure_secure_score(?:_max|_weight|_ratio)?:[a-z0-9_]+(?:\{([^}]*)\})?|\bazure_secure_score_(?:current|max|ratio|weight|control_[a-z]+|recommendation_max_increase)\{([^}]*)\}`)
+	dataLink = regexp.MustCompile(`"url": "(/d/[^"?]+)\?([^"]*)"`)
 )
 
 // Dashboards never combine scores of different initiatives, and links keep the selected variables.
@@ -109,9 +109,10 @@ func TestVariables(t *testing.T) {
 	for file, d := range dashboards(t) {
 		for _, p := range d.Panels {
 			for _, q := range p.Targets {
-				for _, m := range recordedScore.FindAllStringSubmatch(q.Expr, -1) {
+				for _, m := range score.FindAllStringSubmatch(q.Expr, -1) {
 					selectors++
-					if !strings.Contains(m[1], `initiative="$initiative"`) {
+					// The name of a control does not depend on the initiative.
+					if !strings.Contains(m[1]+m[2], `initiative="$initiative"`) && !strings.Contains(q.Expr, "group_left (control) (max by (control_id, control) ("+"last_over_time("+m[0]) {
 						t.Errorf("%s: panel %q combines initiatives: %s", file, p.Title, m[0])
 					}
 				}
@@ -122,11 +123,17 @@ func TestVariables(t *testing.T) {
 			if !uids[m[1]] {
 				t.Errorf("%s: broken link to %s", file, m[1])
 			}
-			for _, want := range []string{"${datasource:queryparam}", "${environment:queryparam}", "${initiative:queryparam}", "var-subscription=", "${__url_time_range}"} {
+			for _, want := range []string{"${datasource:queryparam}", "${job:queryparam}", "${__url_time_range}"} {
 				if !strings.Contains(m[2], want) {
 					t.Errorf("%s: the link to %s drops %s", file, m[1], want)
 				}
 			}
+			if file != "exporter.json" && !strings.Contains(m[2], "${initiative:queryparam}") {
+				t.Errorf("%s: the link to %s drops the initiative", file, m[1])
+			}
+		}
+		if text := string(read(t, file)); strings.Contains(strings.ReplaceAll(text, `"https://portal.azure.com"`, ""), "portal.azure.com/") {
+			t.Errorf("%s: links to the Azure portal must begin with ${portal}, which other clouds change", file)
 		}
 	}
 	if selectors < 50 || links == 0 {
@@ -185,7 +192,10 @@ type dashboard struct {
 			IncludeAll           bool
 		}
 	}
-	Panels []panel
+	Panels      []panel
+	Annotations struct {
+		List []struct{ Name, Expr string }
+	}
 }
 
 func dashboards(t *testing.T) map[string]dashboard {

@@ -10,8 +10,8 @@ import (
 	"go.yaml.in/yaml/v2"
 )
 
-// AzureSecureScoreExporterDown looks at the job azure-secure-score, where each target counts as an
-// exporter. Targets per subscription therefore need another job.
+// The series of an exporter have one job, so that one outage is one alert. Targets per subscription
+// need a job of their own in scrape_configs, because their paths differ.
 func TestExampleJobs(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("prometheus*.yml")

@@ -75,7 +75,8 @@ var exported = sync.OnceValues(func() (map[string][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := map[string][]string{"up": nil, "scrape_duration_seconds": nil}
+	all := maps.Clone(fromPrometheus)
+	maps.Copy(all, planned)
 	for name, family := range families {
 		own := []string{}
 		if family.GetType() == dto.MetricType_HISTOGRAM {
@@ -88,10 +89,35 @@ var exported = sync.OnceValues(func() (map[string][]string, error) {
 				}
 			}
 		}
-		all[name] = own
+		all[name] = append(own, all[name]...)
 	}
 	return all, nil
 })
+
+// fromPrometheus are series that Prometheus adds, with their labels.
+var fromPrometheus = map[string][]string{
+	"up": nil, "scrape_duration_seconds": nil,
+	"ALERTS": {
+		"alertname", "alertstate", "severity", "category", "control", "recommendation", "subscription_name", "subscription_owner",
+	},
+}
+
+// planned are the labels of series that the demo does not have: they depend on flags, or are read
+// from Azure by a later version.
+var planned = map[string][]string{
+	"azure_secure_score_subscription_info":             {"subscription_owner"},
+	"azure_secure_score_subscription_target_ratio":     {"subscription_id"},
+	"azure_secure_score_subscription_management_group": {"subscription_id", "management_group_id"},
+	"azure_secure_score_management_group_info":         {"management_group_id", "management_group_name"},
+	"azure_secure_score_unhealthy_recommendations":     {"subscription_id", "environment", "connector", "recommendation_severity"},
+	"azure_secure_score_recommendation_resources":      {"subscription_id", "environment", "connector", "recommendation_id", "state"},
+	"azure_secure_score_recommendation_max_increase":   {"subscription_id", "environment", "connector", "initiative", "recommendation_id", "control_id"},
+	"azure_secure_score_recommendation_info": {
+		"recommendation_id", "recommendation", "recommendation_severity", "effort", "user_impact", "recommendation_category", "preview", "url",
+	},
+	"azure_secure_score_recommendations_last_success_timestamp_seconds": nil,
+	"azure_secure_score_recommendations_scrape_failure":                 {"subscription_id", "reason"},
+}
 
 // source is an expression and its location.
 type source struct {
@@ -119,6 +145,9 @@ func expressions(t *testing.T) []source {
 	}
 	inVariable := regexp.MustCompile(`^(?:label_values\((.+), \w+\)|query_result\((.+)\))$`)
 	for file, d := range dashboards(t) {
+		for _, a := range d.Annotations.List {
+			all = append(all, source{fmt.Sprintf("%s: annotation %s", file, a.Name), a.Expr})
+		}
 		for _, p := range d.Panels {
 			for _, q := range p.Targets {
 				all = append(all, source{fmt.Sprintf("%s: panel %d %q, %s", file, p.ID, p.Title, q.RefID), q.Expr})
@@ -157,15 +186,26 @@ func newPromQL(t *testing.T) *promQL {
 	p := &promQL{parser: parser.NewParser(parser.Options{}), known: map[string][]string{}, used: map[string]bool{}}
 	for name, own := range all {
 		p.known[name] = slices.Concat(own, targetLabels)
+		p.known[name] = slices.Compact(slices.Sorted(slices.Values(p.known[name])))
 	}
 	for _, g := range ruleGroups(t) {
 		for _, r := range g.Rules {
 			if r.Record != "" {
+				p.known[r.Record] = recordedLabels(r) // a rule can read its previous result
 				p.known[r.Record] = slices.Collect(maps.Keys(p.check(t, source{r.Record, r.Expr})))
 			}
 		}
 	}
 	return p
+}
+
+// recordedLabels returns the labels that a rule groups its result by last.
+func recordedLabels(r rule) []string {
+	m := regexp.MustCompile(`\bby \(([^)]*)\)`).FindStringSubmatch(r.Expr)
+	if m == nil {
+		return nil
+	}
+	return strings.Split(m[1], ", ")
 }
 
 // grafanaVariables replaces variables outside of strings; within strings any text parses.
@@ -236,7 +276,8 @@ func (c checker) selector(e *parser.VectorSelector) map[string]bool {
 	}
 	c.used[e.Name] = true
 	for _, m := range e.LabelMatchers {
-		if m.Name != model.MetricNameLabel && !slices.Contains(known, m.Name) {
+		// "filtered" is no label: with it, panels choose between two queries by the variables.
+		if m.Name != model.MetricNameLabel && m.Name != "filtered" && !slices.Contains(known, m.Name) {
 			c.t.Errorf("%s: %s has no label %s", c.where, e.Name, m.Name)
 		}
 	}
@@ -249,17 +290,21 @@ func (c checker) call(e *parser.Call) map[string]bool {
 		maps.Copy(out, c.labels(a))
 	}
 	switch e.Func.Name {
-	case "label_replace":
+	case "label_replace", "label_join":
 		out[e.Args[1].(*parser.StringLiteral).Val] = true
-		if from := e.Args[3].(*parser.StringLiteral).Val; from != "" {
-			c.need(e, out, []string{from})
+		from := e.Args[3:4]
+		if e.Func.Name == "label_join" {
+			from = e.Args[3:]
+		}
+		for _, label := range from {
+			if l := label.(*parser.StringLiteral).Val; l != "" {
+				c.need(e, out, []string{l})
+			}
 		}
 	case "histogram_quantile":
 		delete(out, "le")
 	case "time", "vector", "scalar":
 		return nil
-	case "absent_over_time":
-		return map[string]bool{"job": true}
 	}
 	return out
 }

@@ -5,7 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v2"
 )
 
@@ -17,8 +19,8 @@ func TestAlerts(t *testing.T) {
 	}
 	tests := alertTests(t)
 	for _, g := range ruleGroups(t) {
-		if g.Interval != "1m" {
-			t.Errorf("group %s: interval %q, want 1m: a longer one leaves gaps in recorded series", g.Name, g.Interval)
+		if g.Interval == "" {
+			t.Errorf("group %s: no interval: the default of a Prometheus can be too short or too long", g.Name)
 		}
 		for _, r := range g.Rules {
 			if r.Alert == "" {
@@ -30,7 +32,7 @@ func TestAlerts(t *testing.T) {
 			switch r.Labels["category"] {
 			case "score":
 				if r.KeepFiringFor == "" {
-					t.Errorf("%s: a score alert needs keep_firing_for to bridge gaps", r.Alert)
+					t.Errorf("%s: a score alert needs keep_firing_for, because scores fluctuate", r.Alert)
 				}
 			case "collection":
 			default:
@@ -91,21 +93,85 @@ func alertTests(t *testing.T) map[string]alertTest {
 	return tests
 }
 
-// A recorded series that nothing reads only costs memory. Four of them are for ad-hoc queries.
+// The queries of the documentation that read recorded series are tested by promtool.
+func TestDocumentedQueries(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Tests []struct {
+			Exprs []struct{ Expr string } `yaml:"promql_expr_test"`
+		}
+	}
+	if err := yaml.Unmarshal(read(t, "rules/queries_test.yaml"), &file); err != nil {
+		t.Fatal(err)
+	}
+	tested := map[string]bool{}
+	for _, test := range file.Tests {
+		for _, e := range test.Exprs {
+			query := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(e.Expr), "round(\n"), "\n, 0.001)")
+			tested[strings.TrimSpace(query)] = true
+		}
+	}
+	withRules, _, _ := strings.Cut(string(read(t, "../docs/queries.md")), "\n## Without rules\n")
+	queries := regexp.MustCompile("(?s)```promql\n(.*?)```").FindAllStringSubmatch(withRules, -1)
+	for _, q := range queries {
+		if !tested[strings.TrimSpace(q[1])] {
+			t.Errorf("queries_test.yaml does not test\n%s", q[1])
+		}
+	}
+	if len(queries) < 10 || len(queries) != len(tested) {
+		t.Errorf("the page has %d queries, queries_test.yaml tests %d", len(queries), len(tested))
+	}
+}
+
+// A recorded series that no alert, dashboard or documented query reads only costs memory.
 func TestRecordedSeriesAreRead(t *testing.T) {
 	t.Parallel()
-	adHoc := []string{
-		"environment:azure_secure_score:ratio", "initiative:azure_secure_score:ratio",
-		"control:azure_secure_score_control_potential:sum", "control:azure_secure_score_control_resources:sum",
-	}
-	var all strings.Builder
+	all := string(read(t, "../docs/queries.md"))
 	for _, s := range expressions(t) {
-		all.WriteString(s.expr)
+		all += s.expr
 	}
 	for _, g := range ruleGroups(t) {
 		for _, r := range g.Rules {
-			if r.Record != "" && !slices.Contains(adHoc, r.Record) && !strings.Contains(all.String(), r.Record) {
+			if r.Record != "" && !strings.Contains(strings.ReplaceAll(all, r.Expr, ""), r.Record) {
 				t.Errorf("nothing uses %s", r.Record)
+			}
+		}
+	}
+}
+
+// A group that is evaluated every 5 minutes or less often leaves gaps, because Prometheus considers
+// a sample stale after 5 minutes. What it records is read over a time that bridges two evaluations.
+func TestSlowGroupsAreReadOverTime(t *testing.T) {
+	t.Parallel()
+	type reader struct{ where, text string }
+	var readers []reader
+	for _, s := range expressions(t) {
+		readers = append(readers, reader{s.where, s.expr})
+	}
+	for _, g := range ruleGroups(t) {
+		interval, err := model.ParseDuration(g.Interval)
+		if err != nil {
+			t.Errorf("group %s: %v", g.Name, err)
+		}
+		if interval < model.Duration(5*time.Minute) {
+			continue
+		}
+		own := map[string]bool{}
+		for _, r := range g.Rules {
+			own[r.Record] = true
+		}
+		for _, r := range g.Rules {
+			if r.Record == "" {
+				t.Errorf("%s: an alert needs a shorter interval than %s", r.Alert, g.Interval)
+				continue
+			}
+			selector := regexp.MustCompile(regexp.QuoteMeta(r.Record) + `(?:\{[^}]*\})?(\[\w+)?`)
+			for _, reader := range readers {
+				for _, m := range selector.FindAllStringSubmatch(reader.text, -1) {
+					if m[1] == "" && !own[reader.where] {
+						t.Errorf("%s reads %s without a range", reader.where, r.Record)
+					}
+				}
 			}
 		}
 	}

@@ -92,7 +92,7 @@ func TestRulesAndDashboards(t *testing.T) {
 }
 
 func TestAlertOptions(t *testing.T) {
-	const disabled = "AzureSecureScoreBelowFloor"
+	const disabled = "AzureSecureScoreBelowTarget"
 	alerts := func(args ...string) map[string]any { // labels by name
 		all := map[string]any{}
 		for source, text := range render(t, append([]string{"--set", "prometheusRule.enabled=true"}, args...)...) {
