@@ -151,9 +151,10 @@ type inhibitedAlert struct {
 	Status              struct{ State string }
 }
 
-func (a *alertmanagerServer) alerts(name string) ([]inhibitedAlert, error) {
+// alerts returns those that the matcher selects.
+func (a *alertmanagerServer) alerts(matcher string) ([]inhibitedAlert, error) {
 	var all []inhibitedAlert
-	err := getJSON("http://"+a.address+"/api/v2/alerts?"+url.Values{"filter": {"alertname=" + name}}.Encode(), &all)
+	err := getJSON("http://"+a.address+"/api/v2/alerts?"+url.Values{"filter": {matcher}}.Encode(), &all)
 	return all, err
 }
 

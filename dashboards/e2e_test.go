@@ -290,7 +290,7 @@ func TestServiceOutage(t *testing.T) {
 func (s *stack) expectOneNotification(t *testing.T, name string, subscriptions int, reason string) {
 	t.Helper()
 	eventually(t, "Alertmanager inhibits the alerts of all subscriptions", func() error {
-		alerts, err := s.alertmanager.alerts("AzureSecureScoreSubscriptionFailing")
+		alerts, err := s.alertmanager.alerts(`alertname="AzureSecureScoreSubscriptionFailing"`)
 		for _, a := range alerts {
 			if a.Status.State != "suppressed" || !strings.HasSuffix(a.Annotations["summary"], " cannot be read: "+reason) {
 				err = errors.Join(err, fmt.Errorf("%s is %s: %s", a.Labels, a.Status.State, a.Annotations["summary"]))
