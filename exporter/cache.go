@@ -97,15 +97,19 @@ func (c *cache) canServeStale(s *snapshot) bool {
 	return c.ttl > 0 && !s.collectedAt.Before(c.now().Add(-c.ttl-c.maxStale)) && (s.err == nil || len(s.subscriptions) > 0)
 }
 
-// collectionDeadline returns when a collection for a scrape with this deadline must end: the
-// response still has to be rendered, which can take twice as long on a busy machine.
+// collectionDeadline returns when a collection for a scrape with this deadline must end.
 func (c *cache) collectionDeadline(scrape time.Time) time.Time {
 	latest := c.published.Load()
 	if latest.listTimedOut() && c.ttl > 0 {
 		return time.Now().Add(c.timeout) // a list slower than a scrape would never be complete
 	}
-	reserve := 2 * latest.renderTime()
-	return scrape.Add(-min(reserve, time.Until(scrape)/2))
+	return scrape.Add(-renderReserve(time.Until(scrape), latest.renderTime()))
+}
+
+// renderReserve returns how much of a scrape's remaining time is kept for rendering, given how long
+// the last rendering took. On a busy machine it takes twice as long.
+func renderReserve(remaining, lastRendering time.Duration) time.Duration {
+	return min(2*lastRendering, remaining/2)
 }
 
 // startOrJoin returns the running collection. When there is none it starts one, which reads the
