@@ -137,14 +137,6 @@ var emptyWithoutEvents = map[string]string{
 
 const noChange = "no score changes"
 
-// notExported lists panels of series that the exporter does not export in these tests.
-var notExported = map[string]bool{
-	"overview.json/Recommendations": true, "overview.json/Subscriptions with recommendation $recommendation": true,
-	"overview.json/Owners": true, "overview.json/Management groups": true,
-	"subscription.json/Recommendations": true, "subscription.json/Unhealthy recommendations by severity": true,
-	"exporter.json/Age of recommendations": true,
-}
-
 // The demo is scraped, recorded, shown on every dashboard, and alerted on.
 func TestDemoToNotification(t *testing.T) {
 	t.Parallel()
@@ -165,7 +157,7 @@ func TestDemoToNotification(t *testing.T) {
 	for file, d := range dashboards(t) {
 		for _, p := range d.Panels {
 			where := file + "/" + p.Title
-			if emptyWithoutEvents[where] == "" && !notExported[where] {
+			if emptyWithoutEvents[where] == "" {
 				eventually(t, where+" has data", func() error { return s.prometheus.queryPanel(p, simulator.DemoSampleID) })
 			} else if err := s.prometheus.queryPanel(p, simulator.DemoSampleID); err != nil && !errors.Is(err, errEmpty) {
 				t.Errorf("%s: %v", where, err)

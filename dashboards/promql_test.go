@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -76,7 +77,15 @@ var exported = sync.OnceValues(func() (map[string][]string, error) {
 		return nil, err
 	}
 	all := maps.Clone(fromPrometheus)
-	maps.Copy(all, planned)
+	// Some series depend on flags, or appear only after a while. A test compares this table with the
+	// program.
+	table, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(azure_secure_score_\\w+)` \\| gauge \\|([^|]*)\\|").FindAllStringSubmatch(string(table), -1) {
+		all[row[1]] = append(regexp.MustCompile(`\w+`).FindAllString(row[2], -1), "connector")
+	}
 	for name, family := range families {
 		own := []string{}
 		if family.GetType() == dto.MetricType_HISTOGRAM {
@@ -100,23 +109,6 @@ var fromPrometheus = map[string][]string{
 	"ALERTS": {
 		"alertname", "alertstate", "severity", "category", "control", "recommendation", "subscription_name", "subscription_owner",
 	},
-}
-
-// planned are the labels of series that the demo does not have: they depend on flags, or are read
-// from Azure by a later version.
-var planned = map[string][]string{
-	"azure_secure_score_subscription_info":             {"subscription_owner"},
-	"azure_secure_score_subscription_target_ratio":     {"subscription_id"},
-	"azure_secure_score_subscription_management_group": {"subscription_id", "management_group_id"},
-	"azure_secure_score_management_group_info":         {"management_group_id", "management_group_name"},
-	"azure_secure_score_unhealthy_recommendations":     {"subscription_id", "environment", "connector", "recommendation_severity"},
-	"azure_secure_score_recommendation_resources":      {"subscription_id", "environment", "connector", "recommendation_id", "state"},
-	"azure_secure_score_recommendation_max_increase":   {"subscription_id", "environment", "connector", "initiative", "recommendation_id", "control_id"},
-	"azure_secure_score_recommendation_info": {
-		"recommendation_id", "recommendation", "recommendation_severity", "effort", "user_impact", "recommendation_category", "preview", "url",
-	},
-	"azure_secure_score_recommendations_last_success_timestamp_seconds": nil,
-	"azure_secure_score_recommendations_scrape_failure":                 {"subscription_id", "reason"},
 }
 
 // source is an expression and its location.

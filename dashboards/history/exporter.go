@@ -26,6 +26,9 @@ func (h history) exporter(subscriptions []subscription) {
 	h.gauge("scrape_duration_seconds", nil, func(i int) float64 { return duration(i) + 0.02 })
 	h.gauge(prefix+"up", nil, func(i int) float64 { return boolean(!h.outage(i)) })
 	h.gauge(prefix+"scrape_duration_seconds", nil, duration)
+	h.gauge(prefix+"cache_ttl_seconds", nil, func(int) float64 { return 0 })
+	h.family(prefix+"collection_panics", "counter")
+	h.counter(prefix+"collection_panics_total", nil, func(int) float64 { return 0 })
 	h.gauge(prefix+"exporter_build_info", []string{"version", "1.0.0", "revision", "0123456", "branch", "main", "goversion", "go1.26.8"},
 		func(int) float64 { return 1 })
 	h.family(prefix+"api_quota_remaining", "gauge")

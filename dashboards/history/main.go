@@ -59,8 +59,11 @@ type history struct {
 }
 
 func (h history) write(subscriptions []subscription) {
-	h.scores(subscriptions)
+	scores := h.scoresOf(subscriptions)
+	h.scores(scores)
+	h.recommendations(scores)
 	h.subscriptions(subscriptions)
+	h.ownership(subscriptions)
 	h.exporter(subscriptions)
 	fmt.Fprintln(h.w, "# EOF")
 }

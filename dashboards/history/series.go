@@ -28,9 +28,8 @@ func (h history) newScore(s subscription, owner, environment string, controls []
 	return score{s, owner, slices.Clip(labels), windows}
 }
 
-// scores writes the series of all scores and of their controls.
-func (h history) scores(subscriptions []subscription) {
-	var scores []score
+// scoresOf returns the scores of all subscriptions and of their connectors.
+func (h history) scoresOf(subscriptions []subscription) (scores []score) {
 	for _, s := range subscriptions {
 		if !s.readable() || s.NoScore {
 			continue
@@ -40,7 +39,11 @@ func (h history) scores(subscriptions []subscription) {
 			scores = append(scores, h.newScore(s, s.ID+c.Name, c.Environment, c.Controls, "connector", c.Name))
 		}
 	}
+	return scores
+}
 
+// scores writes the series of scores and of their controls.
+func (h history) scores(scores []score) {
 	for _, f := range []struct {
 		name string
 		of   func(simulator.Connector) float64
@@ -101,6 +104,9 @@ func (h history) subscriptions(subscriptions []subscription) {
 	type value = func(i int) (float64, bool)
 	each("subscription_info", func(s subscription) ([]string, value) {
 		labels := []string{"subscription_name", s.Name, "tenant_id", simulator.TenantID, "subscription_state", s.State}
+		if owner := s.Tags[simulator.DemoOwnerTag]; owner != "" {
+			labels = append(labels, "subscription_owner", owner)
+		}
 		return labels, func(int) (float64, bool) { return 1, true }
 	})
 	each("subscription_scored", func(s subscription) ([]string, value) {
