@@ -177,7 +177,7 @@ func TestDemoToNotification(t *testing.T) {
 		Status: "firing",
 		Labels: map[string]string{
 			"alertname": "AzureSecureScoreSubscriptionFailing", "severity": "warning", "category": "collection", "job": jobName,
-			"subscription_id": finance, "subscription_name": "Contoso Finance",
+			"subscription_id": finance, "subscription_name": "Contoso Finance", "subscription_owner": "finance-team",
 		},
 		Annotations: map[string]string{
 			"summary": "Secure score of Contoso Finance cannot be read: forbidden",
@@ -188,6 +188,34 @@ func TestDemoToNotification(t *testing.T) {
 	}
 	if len(got[0].Alerts) != 1 || got[0].path != "/operations" || !got[0].Alerts[0].equal(want) {
 		t.Errorf("got the notifications\n%+v\nwant, at /operations,\n%+v", got, want)
+	}
+}
+
+// A second job scrapes the same exporter, as a federated copy would. Every recorded value stays the
+// same, and no panel fails to join.
+func TestCopies(t *testing.T) {
+	t.Parallel()
+	exporter := startExporter(t, nil, "--demo", "--azure.source=resourcegraph", "--cache.ttl=15s")
+	config := string(read(t, "prometheus.yml"))
+	job := config[strings.Index(config, "  - job_name:"):strings.Index(config, "rule_files:")]
+	config = strings.Replace(config, job, job+strings.Replace(job, jobName, "copy", 1), 1)
+	p := startPrometheus(t, config, "localhost:10060", exporter.address)
+	eventually(t, "the recording rules match the formula", func() error {
+		if err := compare(p, wantRecorded(t, scrape(t, exporter))); err != nil {
+			return err
+		}
+		up, err := p.query("azure_secure_score_up == 1")
+		if err == nil && len(up) != 2 {
+			err = fmt.Errorf("%d jobs", len(up))
+		}
+		return err
+	})
+	for file, d := range dashboards(t) {
+		for _, panel := range d.Panels {
+			if err := p.queryPanel(panel, simulator.DemoSampleID); err != nil && !errors.Is(err, errEmpty) {
+				t.Errorf("%s: %s: %v", file, panel.Title, err)
+			}
+		}
 	}
 }
 
