@@ -72,6 +72,9 @@ func TestHandler_Endpoints(t *testing.T) {
 	drained := make(chan error, 1)
 	go func() { drained <- s.exporter.Shutdown(t.Context()) }()
 	waitFor(t, func() bool { status, _, _ := get("/-/ready", ""); return status == http.StatusServiceUnavailable })
+	if status, _, _ := get("/sd", ""); status != http.StatusServiceUnavailable {
+		t.Errorf("/sd while draining: %d", status)
+	}
 	if status, _, _ := get("/-/healthy", ""); status != http.StatusOK {
 		t.Errorf("/-/healthy while draining: %d", status)
 	}

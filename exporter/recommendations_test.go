@@ -144,10 +144,16 @@ func TestRecommendations_Bounds(t *testing.T) {
 	if bounds < 20 {
 		t.Errorf("%d bounds", bounds)
 	}
-	infos := map[string]int{}
+	infos, previews := map[string]int{}, map[string]bool{}
 	for _, line := range about(lines, prefix+"recommendation_info{") {
 		l, _ := labelsOf(t, line)
 		infos[l["recommendation_id"]]++
+		previews[l["recommendation_id"]] = l["preview"] == "true"
+	}
+	for _, line := range about(lines, prefix+"recommendation_max_increase{") {
+		if l, _ := labelsOf(t, line); previews[l["recommendation_id"]] {
+			t.Errorf("a preview has a bound: %s", line)
+		}
 	}
 	for _, line := range about(lines, `state="unhealthy"`) {
 		if l, _ := labelsOf(t, line); strings.HasPrefix(line, prefix+"recommendation_resources") && infos[l["recommendation_id"]] != 1 {
