@@ -20,32 +20,23 @@ import (
 // subscription that cannot be read is reported and left out. If none can be read, nothing is
 // written.
 func export(ctx context.Context, client *azure.Client, list azure.List, path string, stdout, stderr *os.File) int {
-	fail := func(err error) int {
-		printError(stderr, err)
-		return exitFailure
-	}
-	target, err := openTarget(path, stdout)
+	target, ids, err := openExport(ctx, client, path, stdout)
 	if err != nil {
-		return fail(err)
+		return fail(stderr, err)
 	}
 	defer target.discard()
-
-	ids, err := activeSubscriptions(ctx, client)
-	if err != nil {
-		return fail(err)
-	}
 	progress := &progress{w: stderr, total: len(ids)}
 	lists := client.Export(ctx, list, ids, progress.advance)
 	progress.erase()
 	if ctx.Err() != nil {
-		return fail(errors.New("interrupted, nothing was written"))
+		return fail(stderr, errors.New("interrupted, nothing was written"))
 	}
 
 	var items [][]byte
 	failed := 0
 	for _, l := range lists {
 		if l.Err != nil {
-			fail(l.Err)
+			printError(stderr, l.Err)
 			failed++
 		}
 		for _, item := range l.Items {
@@ -53,16 +44,16 @@ func export(ctx context.Context, client *azure.Client, list azure.List, path str
 		}
 	}
 	if failed == len(ids) {
-		return fail(errors.New("no subscription could be read, nothing was written; run check"))
+		return fail(stderr, errors.New("no subscription could be read, nothing was written; run check"))
 	}
 	// json.Marshal would escape < and >, which Azure does not.
 	var text bytes.Buffer
 	document := slices.Concat([]byte(`{"value":[`), bytes.Join(items, []byte(",")), []byte("]}\n"))
 	if err := json.Indent(&text, document, "", "  "); err != nil {
-		return fail(err)
+		return fail(stderr, err)
 	}
 	if err := target.write(text.Bytes()); err != nil {
-		return fail(err)
+		return fail(stderr, err)
 	}
 	if target.File != stdout {
 		fmt.Fprintf(stderr, "%s: %d items of %d subscriptions\n", path, len(items), len(ids)-failed)
@@ -71,6 +62,21 @@ func export(ctx context.Context, client *azure.Client, list azure.List, path str
 		return exitFailure
 	}
 	return exitOK
+}
+
+// openExport opens the target, and then lists the subscriptions: a wrong path fails before Azure is
+// asked.
+func openExport(ctx context.Context, client *azure.Client, path string, stdout *os.File) (target, []string, error) {
+	opened, err := openTarget(path, stdout)
+	if err != nil {
+		return target{}, nil, err
+	}
+	ids, err := activeSubscriptions(ctx, client)
+	if err != nil {
+		opened.discard()
+		return target{}, nil, err
+	}
+	return opened, ids, nil
 }
 
 // activeSubscriptions returns the IDs of the subscriptions that Azure scores, within a minute.

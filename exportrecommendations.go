@@ -18,36 +18,27 @@ import (
 // exportRecommendations writes one row per subscription and recommendation to path: JSON, or CSV if
 // the name ends in .csv. A subscription that cannot be read is reported and left out.
 func exportRecommendations(ctx context.Context, client *azure.Client, path string, stdout, stderr *os.File) int {
-	fail := func(err error) int {
-		printError(stderr, err)
-		return exitFailure
-	}
-	target, err := openTarget(path, stdout)
+	target, ids, err := openExport(ctx, client, path, stdout)
 	if err != nil {
-		return fail(err)
+		return fail(stderr, err)
 	}
 	defer target.discard()
-
-	ids, err := activeSubscriptions(ctx, client)
-	if err != nil {
-		return fail(err)
-	}
 	read := azure.NewResourceGraph(client).ExportRecommendations(ctx, ids)
 	if ctx.Err() != nil {
-		return fail(errors.New("interrupted, nothing was written"))
+		return fail(stderr, errors.New("interrupted, nothing was written"))
 	}
 	failed := 0
 	for _, s := range read.Subscriptions {
 		if s.Err != nil {
-			fail(s.Err)
+			printError(stderr, s.Err)
 			failed++
 		}
 	}
 	if failed == len(ids) {
-		return fail(errors.New("no recommendations could be read, nothing was written; run check"))
+		return fail(stderr, errors.New("no recommendations could be read, nothing was written; run check"))
 	}
 	if read.Err != nil {
-		fail(fmt.Errorf("names or controls are incomplete: %w", read.Err))
+		printError(stderr, fmt.Errorf("names or controls are incomplete: %w", read.Err))
 	}
 
 	rows := slices.Collect(read.Rows())
@@ -57,10 +48,10 @@ func exportRecommendations(ctx context.Context, client *azure.Client, path strin
 	}
 	text, err := encode(rows)
 	if err != nil {
-		return fail(err)
+		return fail(stderr, err)
 	}
 	if err := target.write(text); err != nil {
-		return fail(err)
+		return fail(stderr, err)
 	}
 	if target.File != stdout {
 		fmt.Fprintf(stderr, "%s: %d recommendations of %d subscriptions\n", path, len(rows), len(ids)-failed)

@@ -100,3 +100,9 @@ func startDemo(cfg *config, logger log.Logger) (*simulator.Server, error) {
 func printError(stderr *os.File, err error) {
 	fmt.Fprintf(stderr, "%s: error: %s\n", name, strings.Join(strings.Fields(err.Error()), " "))
 }
+
+// fail prints an error and returns the exit code of a failure.
+func fail(stderr *os.File, err error) int {
+	printError(stderr, err)
+	return exitFailure
+}
