@@ -77,24 +77,11 @@ func failed(ids []string, err error) tallies {
 	return t
 }
 
-// addPacked adds rows of [countsQuery]. An invalid row fails its subscription alone. Rows of
-// other subscriptions are left out.
+// addPacked adds rows of [countsQuery].
 func (t tallies) addPacked(rows []json.RawMessage, keys *keyTable) error {
-	for _, raw := range rows {
-		var row packedCounts
-		err := decode(raw, &row, maxAssessmentItems)
-		sub, idErr := t.of(raw)
-		switch {
-		case idErr != nil:
-			return idErr
-		case sub == nil:
-			continue
-		case err == nil && row.Items == nil:
-			err = invalidResponse("a row has no list of items")
-		}
-		if err != nil {
-			sub.err = err
-			continue
+	return addRows(t, rows, func(sub *tally, row packedCounts) error {
+		if row.Items == nil {
+			return invalidResponse("a row has no list of items")
 		}
 		sub.assessments += uint64(row.Assessments)
 		for _, text := range *row.Items {
@@ -106,28 +93,35 @@ func (t tallies) addPacked(rows []json.RawMessage, keys *keyTable) error {
 				err = sub.add(item, keys)
 			}
 			if err != nil {
-				sub.err = err
-				break
+				return err
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
-// addPlain adds rows of [plainCountsQuery], with the same exceptions.
+// addPlain adds rows of [plainCountsQuery].
 func (t tallies) addPlain(rows []json.RawMessage, keys *keyTable) error {
+	return addRows(t, rows, func(sub *tally, row rowCounts) error {
+		sub.assessments += uint64(row.Unhealthy) + uint64(row.Healthy) + uint64(row.NotApplicable) + uint64(row.Exempt)
+		return sub.add(row, keys)
+	})
+}
+
+// addRows adds rows of a query. An invalid row fails its subscription alone. Rows of other
+// subscriptions are left out.
+func addRows[Row any](t tallies, rows []json.RawMessage, add func(*tally, Row) error) error {
 	for _, raw := range rows {
-		var row rowCounts
-		err := decode(raw, &row, maxAssessmentItems)
-		sub, idErr := t.of(raw)
-		switch {
-		case idErr != nil:
-			return idErr
-		case sub == nil:
+		sub, err := t.of(raw)
+		if err != nil {
+			return err
+		}
+		if sub == nil {
 			continue
-		case err == nil:
-			sub.assessments += uint64(row.Unhealthy) + uint64(row.Healthy) + uint64(row.NotApplicable) + uint64(row.Exempt)
-			err = sub.add(row, keys)
+		}
+		var row Row
+		if err = decode(raw, &row, maxAssessmentItems); err == nil {
+			err = add(sub, row)
 		}
 		if err != nil {
 			sub.err = err
