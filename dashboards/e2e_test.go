@@ -65,6 +65,7 @@ func buildAndRun(m *testing.M) int {
 
 // The shipped files pass the checks of promtool and amtool.
 func TestShippedFiles(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		{"promtool", "check", "rules", "--lint=all", "--lint-fatal", "rules/recording-rules.yaml", "rules/alerting-rules.yaml"},
 		{"promtool", "test", "rules", "rules/recording-rules_test.yaml", "rules/names_test.yaml", "rules/alerting-rules_test.yaml", "rules/incidents_test.yaml", "rules/queries_test.yaml"},
