@@ -56,7 +56,7 @@ const (
 // Demo is the tenant of --demo: subscriptions of a fictional company, good and bad, from 10 to
 // 2,000 resources, whose scores drift. One has no score, one forbids access, one is disabled, and
 // two have a connector to another cloud. They are below three management groups in two levels. Tags
-// name the environment and, but for the sandbox, the owner; one sets a target.
+// name the environment and, but for the sandbox, the owner; two set a target.
 func Demo() Tenant {
 	aws := Connector{
 		Name: "contoso-aws-production", Environment: "AWS", Controls: recommended(demoControls(420, 0.58, 7), "AWS"),
@@ -113,7 +113,7 @@ func Demo() Tenant {
 // demoTags are the tags by subscription ID.
 var demoTags = map[string]map[string]string{
 	DemoSampleID:      {DemoOwnerTag: "platform-team", DemoEnvironmentTag: "production"},
-	demoProductionID:  {DemoOwnerTag: "web-team", DemoEnvironmentTag: "production"},
+	demoProductionID:  {DemoOwnerTag: "web-team", DemoEnvironmentTag: "production", DemoTargetTag: "80%"},
 	demoDataID:        {DemoOwnerTag: "data-team", DemoEnvironmentTag: "production"},
 	demoIdentityID:    {DemoOwnerTag: "platform-team", DemoEnvironmentTag: "production"},
 	demoRetailID:      {DemoOwnerTag: "retail-team", DemoEnvironmentTag: "production"},
