@@ -5,6 +5,7 @@ package dashboards
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -160,6 +161,69 @@ func TestLegends(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Text that has a color has one of Grafana's own, which differ by theme and pass WCAG AA on a panel
+// (4.5:1): red and blue, which color-blind people can distinguish. Lines and areas have 3:1 in both
+// themes.
+func TestColors(t *testing.T) {
+	t.Parallel()
+	const dark, light = "#181b1f", "#ffffff"
+	named := []string{"text", "red", "blue"}
+	colors := regexp.MustCompile(`"(?:color|fixedColor|iconColor)": ?"([^"]+)"`)
+	found := 0
+	for file := range dashboards(t) {
+		text := read(t, file)
+		for _, m := range colors.FindAllStringSubmatch(string(text), -1) {
+			found++
+			if c := m[1]; !slices.Contains(named, c) && (contrast(t, c, dark) < 3 || contrast(t, c, light) < 3) {
+				t.Errorf("%s: %s has %.1f:1 in the dark theme and %.1f:1 in the light one", file, c, contrast(t, c, dark), contrast(t, c, light))
+			}
+		}
+		var d struct {
+			Panels []struct {
+				Type, Title string
+				FieldConfig json.RawMessage
+			}
+		}
+		if err := json.Unmarshal(text, &d); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range d.Panels {
+			for _, m := range colors.FindAllStringSubmatch(string(p.FieldConfig), -1) {
+				if p.Type == "stat" && !slices.Contains(named, m[1]) {
+					t.Errorf("%s: panel %q has text in %s", file, p.Title, m[1])
+				}
+			}
+		}
+	}
+	if found < 100 {
+		t.Errorf("found %d colors: the search is broken", found)
+	}
+}
+
+// contrast is the ratio of two colors by WCAG 2.1.
+func contrast(t *testing.T, a, b string) float64 {
+	t.Helper()
+	luminance := func(color string) float64 {
+		var rgb [3]uint8
+		if _, err := fmt.Sscanf(color, "#%02x%02x%02x", &rgb[0], &rgb[1], &rgb[2]); err != nil {
+			t.Fatalf("%q is neither a known name nor #RRGGBB", color)
+		}
+		sum := 0.0
+		for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
+			c := float64(rgb[i]) / 255
+			if c <= 0.04045 {
+				c /= 12.92
+			} else {
+				c = math.Pow((c+0.055)/1.055, 2.4)
+			}
+			sum += weight * c
+		}
+		return sum + 0.05
+	}
+	x, y := luminance(a), luminance(b)
+	return max(x, y) / min(x, y)
 }
 
 type panel struct {
