@@ -45,11 +45,11 @@ func TestCheck(t *testing.T) {
 		}, want: []string{"credential         ✓  WorkloadIdentityCredential, tenant"}},
 		{name: "demo, with one of every kind", tenant: simulator.Demo(), code: 1, want: []string{
 			"9 to read\nmanagement groups  ✓  3, above 9 of 9 subscriptions\n\n✗ forbidden  " + simulator.DemoForbiddenID + "  Contoso Finance\n✓ no score   " + simulator.DemoUnscoredID + "  Contoso Sandbox\n– Disabled   " + simulator.DemoDisabledID + "  Contoso Old Datacentre\n✓ read       ",
-			"\n✗ forbidden: Microsoft.Security/secureScores/read is missing: HTTP 403 AuthorizationFailed\n  where: " + simulator.DemoForbiddenID + "  Contoso Finance\n  fix:   " + assign + simulator.DemoForbiddenID + "\n",
+			"\n✗ forbidden: missing permission Microsoft.Security/secureScores/read: HTTP 403 AuthorizationFailed\n  where: " + simulator.DemoForbiddenID + "  Contoso Finance\n  fix:   " + assign + simulator.DemoForbiddenID + "\n",
 			"\n✓ no score: Azure does not score the subscription. Foundational CSPM may be off.\n",
 			"\n6 subscriptions are readable, 1 is failing, 1 has no score, 1 is disabled or deleted.\n",
 		}},
-		{name: "unscored and disabled are no failures", tenant: simulator.Demo(), args: []string{"--azure.subscription-id=" + simulator.DemoUnscoredID, "--azure.subscription-id=" + simulator.DemoDisabledID}, want: []string{
+		{name: "unscored and disabled are not failures", tenant: simulator.Demo(), args: []string{"--azure.subscription-id=" + simulator.DemoUnscoredID, "--azure.subscription-id=" + simulator.DemoDisabledID}, want: []string{
 			"2 subscriptions by ID", "\n0 subscriptions are readable, 1 has no score, 1 is disabled or deleted.\n",
 		}},
 		{name: "no such subscription", tenant: all(nil), args: []string{"--azure.subscription-id=" + simulator.DemoSampleID}, code: 1, want: []string{"✗ not_found", "check --azure.subscription-id; if it exists: " + assign + simulator.DemoSampleID}},
@@ -58,13 +58,13 @@ func TestCheck(t *testing.T) {
 		{name: "expired secret", tenant: all(nil), token: simulator.ExpiredSecret(), code: 1, want: []string{
 			"credential         ✗ authentication\nsubscription list  ✗  skipped: there is no token\n", "\n✗ authentication: the token endpoint answered HTTP 401 AADSTS7000222\n  where: credential\n  fix:   renew the credential",
 		}},
-		{name: "no management group", tenant: all(nil), want: []string{"management groups  ✓  none is visible\n"}},
+		{name: "no management group", tenant: all(nil), want: []string{"management groups  ✓  none visible\n"}},
 		{name: "management groups cannot be read", tenant: all(nil), graph: simulator.Forbidden(), args: []string{"--recommendations=off"}, code: 1, want: []string{
-			"management groups  ✗ forbidden\n", "\n✗ forbidden: Microsoft.ResourceGraph/resources/read is missing: HTTP 403", "  where: management groups\n  fix:   " + assign, "\n3 subscriptions are readable.\n",
+			"management groups  ✗ forbidden\n", "\n✗ forbidden: missing permission Microsoft.ResourceGraph/resources/read: HTTP 403", "  where: management groups\n  fix:   " + assign, "\n3 subscriptions are readable.\n",
 		}},
-		{name: "no subscription", tenant: simulator.Tenant{}, code: 1, want: []string{"subscription list  ✗ forbidden\n", "\n✗ forbidden: the identity sees no subscription, as without the role Reader\n  where: subscription list\n  fix:   " + assign + "SUBSCRIPTION_ID"}},
+		{name: "no subscription", tenant: simulator.Tenant{}, code: 1, want: []string{"subscription list  ✗ forbidden\n", "\n✗ forbidden: the identity cannot list any subscription; it may lack the role Reader\n  where: subscription list\n  fix:   " + assign + "SUBSCRIPTION_ID"}},
 		{name: "no subscription below a group", tenant: emptyGroup, args: []string{"--azure.management-group=empty"}, code: 1, want: []string{
-			"✗ forbidden: the identity sees no subscription", strings.Replace(assign, "/subscriptions/", "/providers/Microsoft.Management/managementGroups/empty\n", 1),
+			"✗ forbidden: the identity cannot list any subscription", strings.Replace(assign, "/subscriptions/", "/providers/Microsoft.Management/managementGroups/empty\n", 1),
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -56,7 +56,7 @@ func export(ctx context.Context, client *azure.Client, list azure.List, path str
 		return fail(stderr, err)
 	}
 	if target.File != stdout {
-		fmt.Fprintf(stderr, "%s: %d items of %d subscriptions\n", path, len(items), len(ids)-failed)
+		fmt.Fprintf(stderr, "%s: %s from %s\n", path, plural(len(items), "item", "items"), plural(len(ids)-failed, "subscription", "subscriptions"))
 	}
 	if failed > 0 {
 		return exitFailure

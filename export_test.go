@@ -273,7 +273,7 @@ func TestExport_DevicesAndPipes(t *testing.T) {
 	}
 	received := make(chan []byte, 1)
 	go func() {
-		text, _ := os.ReadFile(pipe) // nothing is no valid JSON
+		text, _ := os.ReadFile(pipe) // an empty file is not valid JSON
 		received <- text
 	}()
 	export(pipe)

@@ -54,7 +54,7 @@ func exportRecommendations(ctx context.Context, client *azure.Client, path strin
 		return fail(stderr, err)
 	}
 	if target.File != stdout {
-		fmt.Fprintf(stderr, "%s: %d recommendations of %d subscriptions\n", path, len(rows), len(ids)-failed)
+		fmt.Fprintf(stderr, "%s: %s from %s\n", path, plural(len(rows), "recommendation", "recommendations"), plural(len(ids)-failed, "subscription", "subscriptions"))
 	}
 	if failed > 0 || read.Err != nil {
 		return exitFailure

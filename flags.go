@@ -105,15 +105,15 @@ func newApp(c *config) *kingpin.Application {
 
 	app.Flag("azure.subscription-id", "Subscription to read, a UUID. Repeatable. Default: every subscription that the identity can list.").
 		PlaceHolder("UUID").StringsVar(&c.azure.SubscriptionIDs)
-	app.Flag("azure.exclude-subscription-id", "Subscription to leave out, a UUID. Repeatable.").
+	app.Flag("azure.exclude-subscription-id", "Subscription to exclude, a UUID. Repeatable.").
 		PlaceHolder("UUID").StringsVar(&c.azure.ExcludeSubscriptionIDs)
-	app.Flag("azure.management-group", "Management group, an ID. Read only the subscriptions below it. Repeatable.").
+	app.Flag("azure.management-group", "Read only the subscriptions below this management group, given by ID. Repeatable. Not with --azure.subscription-id.").
 		PlaceHolder("ID").StringsVar(&c.azure.ManagementGroups)
-	app.Flag("azure.subscription-tag", "Name of a tag of subscriptions that becomes a label of subscription_tags. Repeatable.").
+	app.Flag("azure.subscription-tag", "Subscription tag to export as a label of azure_secure_score_subscription_tags. Repeatable.").
 		PlaceHolder("NAME").StringsVar(&c.azure.SubscriptionTags)
-	app.Flag("azure.owner-tag", "Name of the tag of subscriptions with their owner.").
+	app.Flag("azure.owner-tag", "Subscription tag that names the owner.").
 		PlaceHolder("NAME").StringVar(&c.azure.OwnerTag)
-	app.Flag("azure.target-tag", "Name of the tag of subscriptions with the target of their secure score: 80%, 80 or 0.8.").
+	app.Flag("azure.target-tag", "Subscription tag that sets the target of the secure score: 80%, 80 or 0.8.").
 		PlaceHolder("NAME").StringVar(&c.azure.TargetTag)
 	app.Flag("azure.source", "Source of the scores: "+sourceARM+" (two requests per subscription) or "+sourceResourceGraph+" (one query per 1,000 subscriptions; includes connectors to other clouds).").
 		Default(sourceARM).EnumVar(&c.source, sourceARM, sourceResourceGraph)
@@ -124,9 +124,9 @@ func newApp(c *config) *kingpin.Application {
 		PlaceHolder("https://…").StringVar(&c.armAudience)
 	app.Flag("azure.client-secret-file", "File with the client secret, instead of AZURE_CLIENT_SECRET. Read again when it is replaced.").
 		PlaceHolder("FILE").StringVar(&c.azure.ClientSecretFile)
-	app.Flag("azure.concurrency", "Maximum concurrent Azure API requests.").
+	app.Flag("azure.concurrency", "Maximum concurrent Azure API requests, 1 to 1000.").
 		Default(strconv.Itoa(c.azure.Concurrency)).SetValue((*wholeNumber)(&c.azure.Concurrency))
-	duration(app, "azure.discovery-interval", "How long the list of subscriptions is cached, with their tags and management groups.", &c.exporter.DiscoveryInterval)
+	duration(app, "azure.discovery-interval", "How long to cache the list of subscriptions, with their tags and management groups.", &c.exporter.DiscoveryInterval)
 
 	duration(app, "scrape.timeout", "Maximum duration of a scrape. A shorter timeout sent by Prometheus takes precedence.", &c.exporter.ScrapeTimeout)
 	duration(app, "scrape.timeout-offset", "Time to subtract from the timeout sent by Prometheus, so that the response arrives in time.", &c.exporter.TimeoutOffset)
@@ -145,9 +145,9 @@ func newApp(c *config) *kingpin.Application {
 
 	app.Flag("log.level", "Minimum log level: debug, info, warn or error.").Default("info").EnumVar(&c.logLevel, "debug", "info", "warn", "error")
 	app.Flag("log.format", "Log format: logfmt or json.").Default("logfmt").EnumVar(&c.logFormat, "logfmt", "json")
-	app.Flag("demo", "Read a simulated tenant instead of Azure. Needs neither an account nor a network.").BoolVar(&c.demo)
+	app.Flag("demo", "Read a simulated tenant instead of Azure. Needs no account and no network.").BoolVar(&c.demo)
 
-	app.Command("serve", "Serve the metrics (default command).")
+	app.Command("serve", "Serve metrics (default command).")
 	export := app.Command("export", "Write data from Azure to a file.")
 	scores := export.Command("scores", "Write the secure scores of all subscriptions, as Azure Resource Manager returns them.")
 	scores.Flag("output", "File to write; - is standard output.").Short('o').NoEnvar().Default("AzureSecureScore.json").StringVar(&c.output)

@@ -70,7 +70,7 @@ func TestFlags_Invalid(t *testing.T) {
 		{"value missing before another flag", []string{"--log.level", "--demo"}, nil, "expected argument for flag '--log.level'"},
 		{"secret as a flag", []string{"--azure.client-secret=x"}, nil, "unknown long flag '--azure.client-secret'"},
 
-		{"subscription no UUID", []string{"--azure.subscription-id=production"}, nil, `--azure.subscription-id: "production" is no subscription ID`},
+		{"subscription is not a UUID", []string{"--azure.subscription-id=production"}, nil, `--azure.subscription-id: "production" is not a subscription ID`},
 		{"subscriptions with commas", []string{"--azure.subscription-id=" + id + "," + other}, nil, "--azure.subscription-id: repeat the flag"},
 		{"management groups with commas", nil, []string{prefix + "AZURE_MANAGEMENT_GROUP=a,b"}, "--azure.management-group: repeat the flag"},
 		{"second subscription no UUID", []string{"--azure.subscription-id=" + id, "--azure.subscription-id=" + id[1:]}, nil, "--azure.subscription-id: "},
@@ -88,7 +88,7 @@ func TestFlags_Invalid(t *testing.T) {
 		{"addresses of a known cloud", []string{"--azure.arm-endpoint=https://arm.example.org"}, nil, "are for the custom cloud"},
 		{"concurrency 0", []string{"--azure.concurrency=0"}, nil, "--azure.concurrency must be from 1 to 1000"},
 		{"concurrency too high", []string{"--azure.concurrency=1001"}, nil, "--azure.concurrency must be from 1 to 1000"},
-		{"concurrency no whole number", []string{"--azure.concurrency=1.9"}, nil, `--azure.concurrency: expected a whole number, got "1.9"`},
+		{"concurrency is not a whole number", []string{"--azure.concurrency=1.9"}, nil, `--azure.concurrency: expected a whole number, got "1.9"`},
 		{"concurrency no number", []string{"--azure.concurrency=many"}, nil, "--azure.concurrency: "},
 		{"discovery interval negative", []string{"--azure.discovery-interval=-1s"}, nil, "--azure.discovery-interval must not be negative"},
 
@@ -97,7 +97,7 @@ func TestFlags_Invalid(t *testing.T) {
 		{"offset negative", []string{"--scrape.timeout-offset=-1s"}, nil, "--scrape.timeout-offset must be"},
 		{"offset above timeout", []string{"--scrape.timeout=1s", "--scrape.timeout-offset=1s"}, nil, "--scrape.timeout-offset must be"},
 		{"ttl negative", []string{"--cache.ttl=-1s"}, nil, "--cache.ttl must not be negative"},
-		{"max-stale below ttl", []string{"--cache.ttl=2h"}, nil, "--cache.max-stale must not be less than --cache.ttl"},
+		{"max-stale below ttl", []string{"--cache.ttl=2h"}, nil, "--cache.max-stale must be at least --cache.ttl"},
 
 		{"listen address without port", []string{"--web.listen-address=localhost"}, nil, "--web.listen-address: "},
 		{"listen address with a bad port", []string{"--web.listen-address=:99999"}, nil, "--web.listen-address: "},
@@ -115,7 +115,7 @@ func TestFlags_Invalid(t *testing.T) {
 		{"demo of a cloud", []string{"--demo", "--azure.cloud=china"}, nil, "--demo reads a simulated tenant"},
 		{"demo of a subscription", []string{"--demo", "--azure.subscription-id=" + id}, nil, "--demo reads a simulated tenant"},
 
-		{"subscription by environment", nil, []string{prefix + "AZURE_SUBSCRIPTION_ID=" + id + "\nproduction"}, `--azure.subscription-id: "production" is no subscription ID`},
+		{"subscription by environment", nil, []string{prefix + "AZURE_SUBSCRIPTION_ID=" + id + "\nproduction"}, `--azure.subscription-id: "production" is not a subscription ID`},
 		{"cloud by environment", nil, []string{prefix + "AZURE_CLOUD=germany"}, "--azure.cloud: "},
 		{"concurrency by environment", nil, []string{prefix + "AZURE_CONCURRENCY=0"}, "--azure.concurrency must be"},
 		{"timeout by environment", nil, []string{prefix + "SCRAPE_TIMEOUT=soon"}, "--scrape.timeout: "},

@@ -36,7 +36,7 @@ func TestLogger_OneFormat(t *testing.T) {
 	}
 }
 
-// Probes of the port hang up during the TLS handshake, by FIN or RST. That is no warning.
+// Probes of the port hang up during the TLS handshake, by FIN or RST. These are not warnings.
 func TestLogger_PortProbes(t *testing.T) {
 	t.Parallel()
 	p := startTLS(t, nil, "--demo", "--log.level=debug")

@@ -56,12 +56,12 @@ func TestProgress(t *testing.T) {
 		t.Errorf("a terminal shows %q", text)
 	}
 	_, _, stderr := runToEnd(t, env, args...)
-	if stderr != "AzureSecureScore.json: 25 items of 25 subscriptions\n" {
+	if stderr != "AzureSecureScore.json: 25 items from 25 subscriptions\n" {
 		t.Errorf("standard error %q", stderr)
 	}
 	// A few take no time.
 	text = onTerminal(t, env, append(args, "--azure.subscription-id=00000001-0000-4000-8000-000000000001")...)
-	if text != "AzureSecureScore.json: 1 items of 1 subscriptions\r\n" {
+	if text != "AzureSecureScore.json: 1 item from 1 subscription\r\n" {
 		t.Errorf("a terminal shows %q", text)
 	}
 	if text := onTerminal(t, env, append(cloudFlags(azure), "check")...); !strings.Contains(text, "\r25 of 25 subscriptions\r\x1b[K") {

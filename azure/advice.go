@@ -49,7 +49,7 @@ var causeAdvice = map[string]string{ //nolint:gosec // it names credentials and 
 	causeCLILogin:               "run az login as the user of this process",
 
 	// ARM's codes.
-	"InvalidAuthenticationTokenTenant":   "the subscription belongs to a different tenant than the identity: set AZURE_TENANT_ID to that tenant, or leave the subscription out with --azure.exclude-subscription-id",
+	"InvalidAuthenticationTokenTenant":   "the subscription belongs to a different tenant than the identity: set AZURE_TENANT_ID to that tenant, or exclude the subscription with --azure.exclude-subscription-id",
 	"InvalidAuthenticationTokenAudience": "ARM rejects the token's audience: check --azure.cloud and --azure.arm-audience",
 	"ExpiredAuthenticationToken":         "check the system clock: ARM considers the token expired",
 }

@@ -18,7 +18,7 @@ const (
 	codeTooComplex      = "UnexpectedQueryExecutionError" // a query that reads too many rows
 )
 
-// unavailableCodes are those of subscriptions and clouds that cannot have Defender for Cloud.
+// unavailableCodes are those of subscriptions and clouds without Defender for Cloud.
 var unavailableCodes = []string{
 	"DisallowedProvider", "DisallowedOperation", "InvalidResourceType", "InvalidResourceNamespace", "NoRegisteredProviderFound",
 }

@@ -25,7 +25,7 @@ type bearerPolicy struct {
 // Do implements [policy.Policy].
 func (p bearerPolicy) Do(req *policy.Request) (*http.Response, error) {
 	if u := req.Raw().URL; u.Scheme != "https" || !strings.EqualFold(u.Host, p.host) {
-		return nil, invalidResponse("the token is not sent to another host")
+		return nil, invalidResponse("refusing to send the token to another host")
 	}
 	token, err := p.token.get(req.Raw().Context())
 	if err != nil {

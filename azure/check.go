@@ -146,7 +146,7 @@ func (r *Report) result(err error, subscriptionID, permission string) CheckResul
 		}
 	}
 	if result.Reason == ReasonForbidden && !errors.Is(err, errNoSubscription) && !hasCause(err, codeDisabled) {
-		result.Detail = permission + " is missing: " + result.Detail
+		result.Detail = "missing permission " + permission + ": " + result.Detail
 	}
 	return result
 }

@@ -25,7 +25,7 @@ func TestCheck_Progress(t *testing.T) {
 	if report.OK || forbidden.OK() || !disabled.OK() || disabled.Scores != nil || !good.OK() || !good.Scored {
 		t.Errorf("got %+v", report)
 	}
-	if detail := forbidden.Scores.Detail; !strings.HasPrefix(detail, "Microsoft.Security/secureScores/read is missing") {
+	if detail := forbidden.Scores.Detail; !strings.HasPrefix(detail, "missing permission Microsoft.Security/secureScores/read") {
 		t.Errorf("detail %q", detail)
 	}
 }

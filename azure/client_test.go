@@ -76,20 +76,20 @@ func TestConfig_Validate(t *testing.T) {
 		"management groups":        {func(c *Config) { c.ManagementGroups = []string{"a", "b"} }, ""},
 		"no concurrency":           {func(c *Config) { c.Concurrency = 0 }, "--azure.concurrency must be from 1 to 1000"},
 		"too much concurrency":     {func(c *Config) { c.Concurrency = 1001 }, "--azure.concurrency must be from 1 to 1000"},
-		"subscription by name":     {func(c *Config) { c.SubscriptionIDs = []string{"production"} }, `--azure.subscription-id: "production" is no subscription ID`},
+		"subscription by name":     {func(c *Config) { c.SubscriptionIDs = []string{"production"} }, `--azure.subscription-id: "production" is not a subscription ID`},
 		"subscription twice":       {func(c *Config) { c.SubscriptionIDs = []string{id, strings.ToUpper(id)} }, "is given twice"},
-		"management group by name": {func(c *Config) { c.ManagementGroups = []string{"My group"} }, `--azure.management-group: "My group" is no management group ID`},
+		"management group by name": {func(c *Config) { c.ManagementGroups = []string{"My group"} }, `--azure.management-group: "My group" is not a management group ID`},
 		"subscription and group":   {func(c *Config) { c.SubscriptionIDs, c.ManagementGroups = []string{id}, []string{"a"} }, "are mutually exclusive"},
 		"tags": {func(c *Config) {
 			c.SubscriptionTags, c.OwnerTag, c.TargetTag = []string{"Cost Centre", "env"}, "env", "Ziel"
 		}, ""},
 		"tag twice":              {func(c *Config) { c.SubscriptionTags = []string{"env", "Env"} }, "--azure.subscription-tag: Env is given twice"},
-		"empty tag":              {func(c *Config) { c.SubscriptionTags = []string{""} }, `--azure.subscription-tag: "" is no name of a tag`},
-		"tag that Azure refuses": {func(c *Config) { c.OwnerTag = "a/b" }, `--azure.owner-tag: "a/b" is no name of a tag`},
+		"empty tag":              {func(c *Config) { c.SubscriptionTags = []string{""} }, `--azure.subscription-tag: "" is not a tag name`},
+		"tag that Azure refuses": {func(c *Config) { c.OwnerTag = "a/b" }, `--azure.owner-tag: "a/b" is not a tag name`},
 		"target of a long name":  {func(c *Config) { c.TargetTag = strings.Repeat("x", 513) }, "--azure.target-tag: "},
 		"excluded":               {func(c *Config) { c.ExcludeSubscriptionIDs = []string{id, other} }, ""},
 		"excluded from a group":  {func(c *Config) { c.ExcludeSubscriptionIDs, c.ManagementGroups = []string{id}, []string{"a"} }, ""},
-		"excluded by name":       {func(c *Config) { c.ExcludeSubscriptionIDs = []string{"production"} }, `--azure.exclude-subscription-id: "production" is no subscription ID`},
+		"excluded by name":       {func(c *Config) { c.ExcludeSubscriptionIDs = []string{"production"} }, `--azure.exclude-subscription-id: "production" is not a subscription ID`},
 		"excluded twice":         {func(c *Config) { c.ExcludeSubscriptionIDs = []string{id, strings.ToUpper(id)} }, "--azure.exclude-subscription-id: " + strings.ToUpper(id) + " is given twice"},
 		"excluded and included": {func(c *Config) {
 			c.SubscriptionIDs, c.ExcludeSubscriptionIDs = []string{strings.ToUpper(id)}, []string{id}

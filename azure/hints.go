@@ -19,12 +19,12 @@ func Hint(err error, subscriptionID string, identity Identity) string {
 			return "check that " + flag + " is the ID of the group and not its display name; if it is: " + assign
 		}
 	}
-	leaveOut := "leave it out with --azure.exclude-subscription-id=" + subscriptionID
+	exclude := "exclude it with --azure.exclude-subscription-id=" + subscriptionID
 	switch {
 	case hasCause(err, codeDisabled):
-		return "enable the subscription, or " + leaveOut
+		return "enable the subscription, or " + exclude
 	case hasCause(err, unavailableCodes...):
-		return "this subscription or cloud cannot have Defender for Cloud: " + leaveOut
+		return "Defender for Cloud is not available for this subscription or in this cloud: " + exclude
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		if advice := adviceFor(e); advice != "" {
@@ -41,13 +41,13 @@ func Hint(err error, subscriptionID string, identity Identity) string {
 	case ReasonNotRegistered:
 		return "az provider register --namespace Microsoft.Security --subscription " + subscriptionID
 	case ReasonThrottled:
-		return "wait some minutes; scrape less often or set --cache.ttl"
+		return "wait a few minutes; set --cache.ttl, or give the exporter its own identity"
 	case ReasonTimeout:
 		return "raise Prometheus' scrape_timeout and --scrape.timeout, or --azure.concurrency"
 	case ReasonServerError:
 		return "wait; if it persists, see Azure's status page"
 	case ReasonNetwork:
-		return "check DNS, firewall, proxy (HTTPS_PROXY) and certificates (SSL_CERT_FILE)"
+		return "check DNS, the firewall, the proxy (HTTPS_PROXY) and certificates (SSL_CERT_FILE)"
 	case ReasonInvalidResponse:
 		return "check for a proxy or captive portal that responds instead of Azure; otherwise report a bug"
 	}

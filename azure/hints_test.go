@@ -18,16 +18,16 @@ func TestHint_EveryReason(t *testing.T) {
 
 func TestHint_ByCode(t *testing.T) {
 	t.Parallel()
-	const leaveOut = "leave it out with --azure.exclude-subscription-id=ID"
+	const exclude = "exclude it with --azure.exclude-subscription-id=ID"
 	for code, want := range map[string]string{
 		"SubscriptionNotRegistered":    "az provider register --namespace Microsoft.Security --subscription ID",
 		"Subscription Not Registered":  "az provider register --namespace Microsoft.Security --subscription ID",
-		"DisallowedProvider":           leaveOut,
-		"DisallowedOperation":          leaveOut,
-		"InvalidResourceType":          leaveOut,
-		"InvalidResourceNamespace":     leaveOut,
-		"NoRegisteredProviderFound":    leaveOut,
-		"ReadOnlyDisabledSubscription": "enable the subscription, or " + leaveOut,
+		"DisallowedProvider":           exclude,
+		"DisallowedOperation":          exclude,
+		"InvalidResourceType":          exclude,
+		"InvalidResourceNamespace":     exclude,
+		"NoRegisteredProviderFound":    exclude,
+		"ReadOnlyDisabledSubscription": "enable the subscription, or " + exclude,
 		"AuthorizationFailed":          "az role assignment create --role Reader --assignee-object-id OBJECT_ID --scope /subscriptions/ID",
 	} {
 		err := classifyResponse(response{status: 403, body: []byte(`{"error":{"code":"` + code + `"}}`)})

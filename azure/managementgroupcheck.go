@@ -42,7 +42,7 @@ func describeGroups(found []Subscription, subscriptions int) string {
 		}
 	}
 	if below == 0 {
-		return "none is visible"
+		return "none visible"
 	}
 	return fmt.Sprintf("%d, above %d of %d subscriptions", len(groups), below, subscriptions)
 }

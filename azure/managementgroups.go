@@ -37,7 +37,7 @@ type ARM struct {
 func NewARM(g *ResourceGraph) *ARM { return &ARM{Client: g.Client, graph: g} }
 
 // Subscriptions is like [Client.Subscriptions] and adds the management groups. If they cannot be
-// read, the last ones remain: that is no failure of the list.
+// read, the last ones remain and the list does not fail.
 func (a *ARM) Subscriptions(ctx context.Context) ([]Subscription, error) {
 	subscriptions, err := a.Client.Subscriptions(ctx)
 	if err == nil {
@@ -128,7 +128,7 @@ func (g *ResourceGraph) logGroupFailure(err error) {
 	switch {
 	case Cause(err) == Cause(before):
 	case err != nil:
-		level.Warn(g.logger).Log("msg", "cannot read management groups; using the last ones", "reason", ReasonOf(err), "err", err)
+		level.Warn(g.logger).Log("msg", "cannot read management groups; using the last known ones", "reason", ReasonOf(err), "err", err)
 	default:
 		level.Info(g.logger).Log("msg", "management groups can be read again")
 	}
@@ -141,8 +141,8 @@ type graphGroup struct {
 	DisplayName string `json:"displayName"`
 }
 
-// parseAncestors returns the groups above a subscription, the nearest first as Azure has them. What
-// is no such list is none: the column is absent if the identity does not see the groups.
+// parseAncestors returns the groups above a subscription, the nearest first, in Azure's order.
+// Anything but a list is none: the column is absent if the identity does not see the groups.
 func parseAncestors(text []byte) []ManagementGroup {
 	var chain []graphGroup
 	if len(text) == 0 || decode(text, &chain, maxGraphItems) != nil {

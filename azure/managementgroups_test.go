@@ -103,7 +103,7 @@ func TestManagementGroups_OfSelectedSubscriptions(t *testing.T) {
 	}
 }
 
-// Groups that cannot be read remain as they were, which is no failure of the list.
+// Groups that cannot be read remain as they were, and the list does not fail.
 func TestManagementGroups_LastOnesRemain(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]simulator.Fault{
@@ -131,7 +131,7 @@ func TestManagementGroups_LastOnesRemain(t *testing.T) {
 			if got := listGroups(t, source); !reflect.DeepEqual(got, [][]ManagementGroup{b, b, b}) {
 				t.Errorf("afterwards: %v", got)
 			}
-			for _, text := range []string{"cannot read management groups; using the last ones", "management groups can be read again"} {
+			for _, text := range []string{"cannot read management groups; using the last known ones", "management groups can be read again"} {
 				if strings.Count(logged.String(), text) != 1 {
 					t.Errorf("want one line with %q:\n%s", text, logged.String())
 				}

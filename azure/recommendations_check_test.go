@@ -21,7 +21,7 @@ func TestCheckRecommendations(t *testing.T) {
 				t.Errorf("disabled: %+v", *s.Recommendations)
 			}
 		case simulator.DemoForbiddenID:
-			if r := s.Recommendations; r.OK || r.Reason != ReasonForbidden || !strings.Contains(r.Detail, "Microsoft.Security/assessments/read is missing") || !strings.Contains(r.Fix, "az role assignment create") {
+			if r := s.Recommendations; r.OK || r.Reason != ReasonForbidden || !strings.Contains(r.Detail, "missing permission Microsoft.Security/assessments/read") || !strings.Contains(r.Fix, "az role assignment create") {
 				t.Errorf("forbidden: %+v", *r)
 			}
 		default:

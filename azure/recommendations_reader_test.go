@@ -144,7 +144,7 @@ func TestRecommendationReader_OddRows(t *testing.T) {
 	}
 }
 
-// Texts are sanitised like all labels, bounded, and what is no text is left out.
+// Texts are sanitised like all labels and bounded. Values that are not strings are skipped.
 func TestRecommendationReader_HostileTexts(t *testing.T) {
 	t.Parallel()
 	hostile := "a\x00b\u202ec \"<b>\n" + strings.Repeat("x", 1000)

@@ -49,7 +49,7 @@ func assess(ids ...string) []AssessedSubscription {
 	return subscriptions
 }
 
-// startRecommendations starts a reader whose quota is no limit.
+// startRecommendations starts a reader with an unlimited quota.
 func startRecommendations(t *testing.T, tenant simulator.Tenant, cfg Config) (*simulator.Server, *RecommendationReader) {
 	t.Helper()
 	tenant.ResourceGraph.Queries = 1_000_000

@@ -117,7 +117,7 @@ func (q *graphQuery) accepted(form queryForm, logger log.Logger) {
 	case form < q.logged:
 		level.Info(logger).Log("msg", "Resource Graph accepts a better form of the query again", "query", q.subject, "form", form)
 	default:
-		level.Warn(logger).Log("msg", "Resource Graph refuses the best form of the query; using another one from now on", "query", q.subject, "form", form, "err", q.refusal)
+		level.Warn(logger).Log("msg", "Resource Graph rejects the preferred form of the query; falling back to another one", "query", q.subject, "form", form, "err", q.refusal)
 	}
 	q.logged = form
 }

@@ -73,10 +73,10 @@ func TestResourceGraphQuery_Forms(t *testing.T) {
 		want    []queryForm // the queries sent
 		log     string
 	}{
-		{"all is well", nil, 0, []queryForm{bagPack}, ""},
-		{"bag_pack is refused", []queryForm{bagPack}, 0, []queryForm{bagPack, pack}, `refuses the best form`},
+		{"all forms are accepted", nil, 0, []queryForm{bagPack}, ""},
+		{"bag_pack is refused", []queryForm{bagPack}, 0, []queryForm{bagPack, pack}, `rejects the preferred form`},
 		{"pack is remembered", []queryForm{bagPack}, 2 * retryFormAfter, []queryForm{pack}, ""},
-		{"pack is refused, too", []queryForm{bagPack, pack}, 0, []queryForm{pack, plain}, `form="plain rows`},
+		{"pack is also refused", []queryForm{bagPack, pack}, 0, []queryForm{pack, plain}, `form="plain rows`},
 		{"plain is remembered", nil, retryFormAfter - time.Minute, []queryForm{plain}, ""},
 		{"an hour later they are still refused", []queryForm{bagPack, pack}, time.Minute, []queryForm{bagPack, pack, plain}, ""},
 		{"and not tried again at once", nil, time.Minute, []queryForm{plain}, ""},
@@ -104,7 +104,7 @@ func TestResourceGraphQuery_Forms(t *testing.T) {
 	}
 }
 
-// These are no refusal of the form, and one query is enough to know.
+// These errors do not reject the form of the query, and one query is enough to know.
 func TestResourceGraphQuery_OtherRefusals(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]simulator.Fault{

@@ -220,7 +220,7 @@ func TestResourceGraphSubscriptions_LeavesOutInvalidOnes(t *testing.T) {
 			if err != nil || !slices.Equal(sortedIDs(got), ids(tenant)) {
 				t.Errorf("%d subscriptions, %v", len(got), err)
 			}
-			if !strings.Contains(logged.String(), "left out invalid subscriptions") || !strings.Contains(logged.String(), "count=1") {
+			if !strings.Contains(logged.String(), "skipped invalid subscriptions") || !strings.Contains(logged.String(), "count=1") {
 				t.Errorf("logged %s", logged.String())
 			}
 		})

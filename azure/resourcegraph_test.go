@@ -73,7 +73,7 @@ func TestResourceGraph_Values(t *testing.T) {
 			if got := sim.Requests()[simulator.RouteGraph]; test.queries > 0 && got != test.queries {
 				t.Errorf("%d queries, want %d", got, test.queries)
 			}
-			if warned := strings.Count(logged.String(), "refuses the best form"); warned != map[bool]int{true: 1}[test.refuse] {
+			if warned := strings.Count(logged.String(), "rejects the preferred form"); warned != map[bool]int{true: 1}[test.refuse] {
 				t.Errorf("warned %d times:\n%s", warned, logged.String())
 			}
 			if sim.Throttled() != 0 {

@@ -116,7 +116,7 @@ func (i *scoreItem) score(subscriptionID string) (Score, bool, error) {
 	switch {
 	case ok:
 	case i.ID == "" && i.Name == "":
-		return Score{}, false, invalidResponse("a score has neither ID nor points")
+		return Score{}, false, invalidResponse("a score has neither an ID nor points")
 	default:
 		return Score{}, false, nil
 	}
@@ -135,7 +135,7 @@ func (i *scoreItem) score(subscriptionID string) (Score, bool, error) {
 		s.Ratio = math.Round(points.Current/points.Max*1e4) / 1e4
 	}
 	if s.Ratio > maxNumber { // a maximum close to zero
-		return Score{}, false, invalidResponse("the ratio of %g and %g makes no sense", points.Current, points.Max)
+		return Score{}, false, invalidResponse("the ratio of %g to %g is out of range", points.Current, points.Max)
 	}
 	return s, true, nil
 }
@@ -186,7 +186,7 @@ func (i *scoreItem) validate(subscriptionID string) error {
 		p.Score.Current.value, p.Score.Max.value, p.Score.Percentage.value,
 	} {
 		if math.IsNaN(n) || n < 0 || n > maxNumber {
-			return invalidResponse("the number %g makes no sense", n)
+			return invalidResponse("the number %g is out of range", n)
 		}
 	}
 	return nil

@@ -141,7 +141,7 @@ func (l *listing) read(ctx context.Context) (listed, error) {
 }
 
 // readGroup reads the descendants of a management group, from the API "Management Groups - Get
-// Descendants" (api-version 2020-05-01). It is no failure if the identity cannot read them.
+// Descendants" (api-version 2020-05-01). It does not fail if the identity cannot read them.
 func (l *listing) readGroup(ctx context.Context, list *partialList, group string) error {
 	err := l.readList(ctx, list, descendant)
 	if err == nil {
@@ -157,7 +157,7 @@ func (l *listing) readGroup(ctx context.Context, list *partialList, group string
 }
 
 // readList reads the remaining pages of a list. Each item is decoded alone, so that an invalid one
-// is left out alone; item returns its subscription ID, or "" for what is no subscription.
+// is skipped alone; item returns its subscription ID, or "" if it is not a subscription.
 func (l *listing) readList(ctx context.Context, list *partialList, item func(json.RawMessage) (string, error)) error {
 	for list.next != "" {
 		page, err := readPage[json.RawMessage](ctx, list.pager)

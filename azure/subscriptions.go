@@ -29,7 +29,7 @@ type Subscription struct {
 	// nearest first. Subscriptions share the list: it must not be changed.
 	ManagementGroups []ManagementGroup
 
-	badTarget string // the text of [Config.TargetTag] if it is no target
+	badTarget string // the text of [Config.TargetTag] if it is not a valid target
 }
 
 // Active reports whether Azure may score the subscription. It does not assess disabled and deleted
@@ -48,7 +48,7 @@ var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{1
 // ParseSubscriptionID returns the UUID of a subscription in lower case.
 func ParseSubscriptionID(id string) (string, error) {
 	if !uuid.MatchString(id) {
-		return "", fmt.Errorf("%q is no subscription ID, expected a UUID like 00000000-0000-0000-0000-000000000000", truncate(id, 60))
+		return "", fmt.Errorf("%q is not a subscription ID, expected a UUID like 00000000-0000-0000-0000-000000000000", truncate(id, 60))
 	}
 	return strings.ToLower(id), nil
 }
@@ -59,12 +59,12 @@ var managementGroup = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_().-]{0,88}[A-
 // ParseManagementGroup validates the ID of a management group, which is not its display name.
 func ParseManagementGroup(id string) (string, error) {
 	if !managementGroup.MatchString(id) {
-		return "", fmt.Errorf("%q is no management group ID, expected up to 90 letters, digits, dots, hyphens, underscores and parentheses, a letter or digit first and no dot last", truncate(id, 60))
+		return "", fmt.Errorf("%q is not a management group ID, expected up to 90 letters, digits, dots, hyphens, underscores and parentheses, starting with a letter or digit and not ending with a dot", truncate(id, 60))
 	}
 	return id, nil
 }
 
-var errNoSubscription = errors.New("the identity sees no subscription, as without the role Reader")
+var errNoSubscription = errors.New("the identity cannot list any subscription; it may lack the role Reader")
 
 // Configured returns [Config.SubscriptionIDs] without asking Azure: only the IDs are known.
 func (c *Client) Configured() []Subscription {
@@ -141,7 +141,7 @@ func (c *Client) selected(listed []Subscription) []Subscription {
 }
 
 func (c *Client) logInvalidSubscriptions(operation string, count int, err error) {
-	level.Warn(c.logger).Log("msg", "left out invalid subscriptions", "count", count, "operation", operation, "reason", ReasonInvalidResponse, "err", err)
+	level.Warn(c.logger).Log("msg", "skipped invalid subscriptions", "count", count, "operation", operation, "reason", ReasonInvalidResponse, "err", err)
 }
 
 func groupError(groups string, err error) error {
@@ -165,7 +165,7 @@ func (c *Client) logRefusedGroups(refused []*Error) {
 		case "":
 			level.Info(c.logger).Log("msg", "management group can be read again", "group", group)
 		default:
-			level.Warn(c.logger).Log("msg", "left out the subscriptions of a management group that cannot be read", "group", group, "reason", refused[i].Reason, "err", refused[i])
+			level.Warn(c.logger).Log("msg", "skipped a management group that cannot be read", "group", group, "reason", refused[i].Reason, "err", refused[i])
 		}
 	}
 }

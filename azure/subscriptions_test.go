@@ -76,7 +76,7 @@ func TestSubscriptions_ManagementGroups(t *testing.T) {
 		t.Errorf("forbidden: %v", err)
 	}
 	report := client.Check(within(t, 20*time.Second), func(int) {}, func() {})
-	if f := report.SubscriptionList; f.OK || !strings.Contains(f.Detail, "managementGroups/descendants/read is missing") || !strings.Contains(f.Fix, "--scope /providers/Microsoft.Management/managementGroups/Corp") {
+	if f := report.SubscriptionList; f.OK || !strings.Contains(f.Detail, "missing permission Microsoft.Management/managementGroups/descendants/read") || !strings.Contains(f.Fix, "--scope /providers/Microsoft.Management/managementGroups/Corp") {
 		t.Errorf("check says %+v", f)
 	}
 }
@@ -175,7 +175,7 @@ func TestSubscriptions_RefusedManagementGroup(t *testing.T) {
 	if report.OK || f.OK || f.Reason != ReasonForbidden || len(report.Subscriptions) != 2 || !report.Subscriptions[0].OK() {
 		t.Errorf("check: %+v", report)
 	}
-	if !strings.HasPrefix(f.Detail, "2 to read; management group My-Typo: Microsoft.Management/managementGroups/descendants/read is missing: HTTP 403") ||
+	if !strings.HasPrefix(f.Detail, "2 to read; management group My-Typo: missing permission Microsoft.Management/managementGroups/descendants/read: HTTP 403") ||
 		!strings.Contains(f.Fix, "check that --azure.management-group is the ID of the group and not its display name") ||
 		!strings.Contains(f.Fix, "--scope /providers/Microsoft.Management/managementGroups/My-Typo") {
 		t.Errorf("check: %+v", f)

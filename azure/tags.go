@@ -36,9 +36,9 @@ func (w *wantedTags) include(name string) bool {
 
 func (w *wantedTags) none() bool { return len(w.names) == 0 && w.owner == "" && w.target == "" }
 
-// addTo reads the tags of a subscription from a JSON object. What is no text is left out, and so is
-// an empty value, which a label cannot tell from none. Of two names that differ in case alone, the
-// first in alphabetical order counts.
+// addTo reads the tags of a subscription from a JSON object. It skips values that are not strings,
+// and empty ones, which a label cannot distinguish from none. Of two names that differ only in
+// case, the first in alphabetical order counts.
 func (w *wantedTags) addTo(s *Subscription, object []byte) {
 	var tags map[string]any
 	if w.none() || decode(object, &tags, maxTags) != nil {
@@ -113,7 +113,7 @@ func (c *Client) logTargets(subscriptions []Subscription) {
 		unreadable[s.ID] = s.badTarget
 		if c.badTargets[s.ID] != s.badTarget {
 			_, err := parseTarget(s.badTarget)
-			level.Warn(c.logger).Log("msg", "left out an unreadable target", "subscription_id", s.ID, "tag", c.tags.target, "err", err)
+			level.Warn(c.logger).Log("msg", "ignoring an invalid target", "subscription_id", s.ID, "tag", c.tags.target, "err", err)
 		}
 	}
 	c.badTargets = unreadable
@@ -142,7 +142,7 @@ func (c *Config) validateTags() error {
 // validateTag follows Azure's rules for names of tags.
 func validateTag(name string) error {
 	if name == "" || len(name) > 512 || strings.ContainsAny(name, `<>%&\?/`) {
-		return fmt.Errorf(`%q is no name of a tag, expected up to 512 characters without < > %% & \ ? /`, truncate(name, 60))
+		return fmt.Errorf(`%q is not a tag name, expected up to 512 characters without < > %% & \ ? /`, truncate(name, 60))
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func TestSubscriptions_Tags(t *testing.T) {
 		sim.SetSubscription(tenant.Subscriptions[0])
 		list()
 	}
-	if n := strings.Count(logged.String(), "left out an unreadable target"); n != 2 || !strings.Contains(logged.String(), "1.5.0") {
+	if n := strings.Count(logged.String(), "ignoring an invalid target"); n != 2 || !strings.Contains(logged.String(), "1.5.0") {
 		t.Errorf("logged %d times, want once for each text:\n%s", n, logged.String())
 	}
 }

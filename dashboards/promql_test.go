@@ -268,7 +268,7 @@ func (c checker) selector(e *parser.VectorSelector) map[string]bool {
 	}
 	c.used[e.Name] = true
 	for _, m := range e.LabelMatchers {
-		// "filtered" is no label: with it, panels choose between two queries by the variables.
+		// "filtered" is not a label: with it, panels choose between two queries by the variables.
 		if m.Name != model.MetricNameLabel && m.Name != "filtered" && !slices.Contains(known, m.Name) {
 			c.t.Errorf("%s: %s has no label %s", c.where, e.Name, m.Name)
 		}

@@ -88,7 +88,7 @@ func (c *Config) Validate() error {
 	case c.CacheTTL < 0:
 		return errors.New("--cache.ttl must not be negative")
 	case c.MaxStale < c.CacheTTL:
-		return errors.New("--cache.max-stale must not be less than --cache.ttl")
+		return errors.New("--cache.max-stale must be at least --cache.ttl")
 	case c.DiscoveryInterval < 0:
 		return errors.New("--azure.discovery-interval must not be negative")
 	case c.RecommendationsInterval < time.Minute:

@@ -32,7 +32,7 @@ func newSelfMetrics(api *APIMetrics, cacheTTL time.Duration) (*selfMetrics, erro
 		}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "scrape_failures_total",
-			Help: "Failed attempts to read a subscription, by a collection or a probe, by reason.",
+			Help: "Failed reads of a subscription in a collection or probe, by reason.",
 		}, []string{"reason"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "collection_panics_total",

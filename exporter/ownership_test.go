@@ -58,7 +58,7 @@ func TestOwnership_Golden(t *testing.T) {
 			if strings.Contains(strings.Join(lines, "\n"), "s3cr3t") {
 				t.Error("a tag that is not asked for is exported")
 			}
-			if logged := s.log.String(); strings.Count(logged, "left out a tag whose label another tag has") != 1 || strings.Count(logged, "left out an unreadable target") != 1 {
+			if logged := s.log.String(); strings.Count(logged, "ignoring a tag that maps to the same label as another") != 1 || strings.Count(logged, "ignoring an invalid target") != 1 {
 				t.Errorf("logged:\n%s", logged)
 			}
 			_, _, probe := s.get(t, "/probe?target="+simulator.Generate(1, 1).Subscriptions[0].ID)
@@ -86,7 +86,7 @@ func TestOwnership_HostileTags(t *testing.T) {
 	cfg.SubscriptionTags = names
 	s := startFrom(t, tenant, cfg, azure.Config{SubscriptionTags: names, OwnerTag: "Owner"}, arm)
 	golden(t, "ownership hostile", ownership(s.scrape(t, "10")))
-	if n := strings.Count(s.log.String(), "left out a tag whose label another tag has"); n != 1 {
+	if n := strings.Count(s.log.String(), "ignoring a tag that maps to the same label as another"); n != 1 {
 		t.Errorf("%d tags are left out, want a.b:\n%s", n, s.log)
 	}
 }

@@ -80,7 +80,7 @@ func newTagLabels(tags []string, logger log.Logger) []tagLabel {
 	for i, tag := range tags {
 		name := "tag_" + notInLabel.ReplaceAllLiteralString(tag, "_")
 		if n := slices.IndexFunc(labels, func(l tagLabel) bool { return l.name == name }); n >= 0 {
-			level.Warn(logger).Log("msg", "left out a tag whose label another tag has", "label", name, "tag", tag, "other", tags[labels[n].index])
+			level.Warn(logger).Log("msg", "ignoring a tag that maps to the same label as another", "label", name, "tag", tag, "other", tags[labels[n].index])
 			continue
 		}
 		labels = append(labels, tagLabel{name, i})

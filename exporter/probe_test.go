@@ -25,8 +25,8 @@ func TestProbe_Answers(t *testing.T) {
 				status int
 				want   string
 			}{
-				{"", http.StatusBadRequest, "is no subscription ID"},
-				{"x", http.StatusBadRequest, "is no subscription ID"},
+				{"", http.StatusBadRequest, "is not a subscription ID"},
+				{"x", http.StatusBadRequest, "is not a subscription ID"},
 				{"99999999-0000-4000-8000-000000000000", http.StatusNotFound, "subscription is neither configured nor listed by Azure"},
 				{tenant.Subscriptions[0].ID, http.StatusOK, "\nprobe_success 1\n"},
 				{strings.ToUpper(tenant.Subscriptions[0].ID), http.StatusOK, "\nprobe_success 1\n"},

@@ -138,7 +138,7 @@ func TestStatus_NoSubscriptions(t *testing.T) {
 	s := start(t, simulator.Generate(0, 0), DefaultConfig(), azure.Config{})
 	s.scrape(t, "")
 	_, _, page := s.open(t, "/status")
-	for _, want := range []string{"No subscriptions were found.", "forbidden : list subscriptions: the identity sees no subscription"} {
+	for _, want := range []string{"No subscriptions were found.", "forbidden : list subscriptions: the identity cannot list any subscription"} {
 		if !strings.Contains(words(page), want) {
 			t.Errorf("no %q in\n%s", want, words(page))
 		}

@@ -84,7 +84,7 @@ func TestStatusList_Search(t *testing.T) {
 		"q=retail&state=failing":               nil,
 		"q=no+such+name":                       nil,
 		"q=%00":                                nil,
-		"q=%ff":                                rows(s.body(t, "/status")), // is empty without what is no text
+		"q=%ff":                                rows(s.body(t, "/status")), // empty without the invalid UTF-8
 	} {
 		if got := rows(s.body(t, "/status?"+query)); !slices.Equal(got, want) {
 			t.Errorf("%s finds %q, want %q", query, got, want)

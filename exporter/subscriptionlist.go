@@ -165,7 +165,7 @@ func (l *subscriptionList) logTransition(err error) {
 	l.mu.Unlock()
 	switch {
 	case reason == "" && before != nil:
-		level.Info(l.logger).Log("msg", "token and list of subscriptions are available again", "reason", azure.ReasonOf(before))
+		level.Info(l.logger).Log("msg", "got a token and the list of subscriptions again", "reason", azure.ReasonOf(before))
 	case azure.Cause(err) != azure.Cause(before):
 		level.Error(l.logger).Log("msg", "cannot get a token or list subscriptions", "reason", reason, "err", err, "fix", azure.Hint(err, "", azure.Identity{}))
 	case reason != "":

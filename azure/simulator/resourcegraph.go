@@ -32,7 +32,7 @@ type ResourceGraph struct {
 	Window    time.Duration // of the quota; 0 is 5 seconds
 	NoPacking bool          // refuses packed queries, as [RefusePacking] does
 	// MaxAssessments is how many assessments one query can read before it is answered with
-	// UnexpectedQueryExecutionError; 0 is no limit.
+	// UnexpectedQueryExecutionError; 0 means no limit.
 	MaxAssessments int
 }
 

@@ -163,7 +163,7 @@ func shoot(dir, name string, width int, scheme, base, path string) error {
 	schemes := map[string]string{"dark": "0", "light": "1"}
 	cmd := exec.CommandContext(ctx, cmp.Or(os.Getenv("CHROMIUM"), "chromium"), //nolint:gosec // G702: the caller's browser
 		"--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
-		// The browser's own requests, like updates, are no part of the page, and find no host.
+		// The browser's own requests, such as updates, are not part of the page and resolve no host.
 		"--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 		"--user-data-dir="+work, "--enable-logging=stderr", "--log-net-log="+netLog,
 		fmt.Sprintf("--window-size=%d,1200", width), "--blink-settings=preferredColorScheme="+schemes[scheme],

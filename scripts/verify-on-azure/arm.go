@@ -19,7 +19,7 @@ func (v *verifier) readSubscriptionList(ctx context.Context) {
 	for _, item := range subscriptions.items {
 		id, err := azure.ParseSubscriptionID(fmt.Sprint(item["subscriptionId"]))
 		if err != nil {
-			states["no valid ID"]++
+			states["invalid ID"]++
 			continue
 		}
 		v.listed = append(v.listed, id)
@@ -203,7 +203,7 @@ func (v *verifier) judgeControls(samples []sampled) {
 	case items == 0:
 		v.report.set(pointControls, notObserved, observed, "no control in %d subscriptions", len(samples))
 	case odd > 0:
-		v.report.set(pointControls, different, observed, "%d of %d names are no GUIDs", odd, items)
+		v.report.set(pointControls, different, observed, "%d of %d names are not GUIDs", odd, items)
 	default:
 		v.report.set(pointControls, asAssumed, observed, "%d controls, up to %d on a page", items, slices.Max(slices.Collect(maps.Keys(pages))))
 	}

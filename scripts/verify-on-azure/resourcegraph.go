@@ -78,7 +78,7 @@ func (v *verifier) query(ctx context.Context, query string, top int) graphResult
 			SkipToken       string           `json:"$skipToken"`
 		}
 		if err := decode(resp.Body, &page); err != nil {
-			result.Code = "no JSON result"
+			result.Code = "not a JSON result"
 			return result
 		}
 		result.data = append(result.data, page.Data...)

@@ -80,7 +80,7 @@ func (v *verifier) readList(ctx context.Context, target string, onPage func(http
 		}
 		onPage(resp.Header)
 		if err := decode(resp.Body, &page); err != nil {
-			all.Code = "no JSON list"
+			all.Code = "not a JSON list"
 			return all
 		}
 		all.items = append(all.items, page.Value...)
@@ -100,7 +100,7 @@ func (v *verifier) followNextLink(nextLink string) (description, target string) 
 	u, err := url.Parse(nextLink)
 	switch {
 	case err != nil:
-		return "no URL", ""
+		return "not a URL", ""
 	case u.Host == "" && strings.HasPrefix(u.Path, "/"):
 		return linkRelative, u.RequestURI()
 	case !strings.EqualFold(u.Hostname(), v.armHost()):

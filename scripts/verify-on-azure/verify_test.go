@@ -262,7 +262,7 @@ func TestReport_Anonymous(t *testing.T) {
 		t.Errorf("the name of the other initiative is not hashed:\n%s", text)
 	}
 	if !json.Valid(text) {
-		t.Errorf("the report is no JSON:\n%s", text)
+		t.Errorf("the report is not JSON:\n%s", text)
 	}
 }
 
@@ -280,7 +280,7 @@ func TestReport_RefusesToLeak(t *testing.T) {
 			t.Errorf("%s is in the report:\n%s", name, text)
 		}
 	}
-	// A subscription called like a word of the report is no reason to refuse it.
+	// A subscription whose name is a word of the report does not block it.
 	a := newAnonymizer()
 	a.keepPrivate("reader")
 	if _, err := newReport("reader", a).encode(); err != nil {
@@ -334,7 +334,7 @@ func TestParseOptions(t *testing.T) {
 	for args, want := range map[string]string{
 		"-role=owner":                  `-role: "owner" is none of reader, security-reader, custom, other`,
 		"-sample=0":                    "-sample must be from 1 to 1000",
-		"-subscription=production":     `-subscription: "production" is no subscription ID`,
+		"-subscription=production":     `-subscription: "production" is not a subscription ID`,
 		"-cloud=mars":                  `-cloud: unknown cloud "mars"`,
 		"report":                       `unexpected argument "report"`,
 		"-subscription=" + dynamicKey:  "",
