@@ -12,6 +12,6 @@ sed "s|/usr/bin/azure-secure-score-exporter|$PWD/azure-secure-score-exporter|" \
 complaints=$(systemd-analyze verify "$tmp"/* 2>&1) || { echo "$complaints"; exit 1; }
 [ -z "$complaints" ] || { echo "$complaints"; exit 1; }
 
-told=$(sed -nE 's/.*an exposure of ([0-9.]+),.*/\1/p' deploy/systemd/README.md)
+documented=$(sed -nE 's/.*an exposure of ([0-9.]+),.*/\1/p' deploy/systemd/README.md)
 # The threshold is in tenths: 11 for 1.1.
-systemd-analyze security --offline=true --threshold="${told/./}" "$tmp/azure-secure-score-exporter.service" | tail -1
+systemd-analyze security --offline=true --threshold="${documented/./}" "$tmp/azure-secure-score-exporter.service" | tail -1
