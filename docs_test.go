@@ -195,6 +195,23 @@ func TestDocs_Links(t *testing.T) {
 	}
 }
 
+// Every alert that a page names exists.
+func TestDocs_Alerts(t *testing.T) {
+	t.Parallel()
+	exists := map[string]bool{"AzureSecureScoreControls": true, "AzureSecureScoreRecommendations": true} // files of export
+	for _, match := range regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(readFile(t, "dashboards/rules/alerting-rules.yaml"), -1) {
+		exists[match[1]] = true
+	}
+	alert := regexp.MustCompile(`AzureSecureScore[A-Z]\w+`)
+	for path, text := range documents(t) {
+		for _, name := range alert.FindAllString(text, -1) {
+			if !exists[name] {
+				t.Errorf("%s: there is no alert %s", path, name)
+			}
+		}
+	}
+}
+
 // Every query parses, selects metrics that exist, and uses labels that they have.
 func TestDocs_Queries(t *testing.T) {
 	t.Parallel()
