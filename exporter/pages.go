@@ -52,7 +52,7 @@ type errorPage struct {
 	Title, Text string
 }
 
-var errNoSuchPage = errors.New("no such page")
+var errNoSuchPage = errors.New("page not found")
 
 // serveLanding serves the page that links to all others.
 func (h *handlers) serveLanding(w http.ResponseWriter, r *http.Request) {

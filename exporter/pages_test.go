@@ -38,7 +38,7 @@ func TestPages_NotFound(t *testing.T) {
 		if !strings.Contains(body, `<a href="`+root+`status">`) || !strings.Contains(body, `<a href="`+root+`">`) {
 			t.Errorf("%s: no way back by %s in\n%s", path, root, body)
 		}
-		if status, _, body := s.get(t, path); status != http.StatusNotFound || !strings.HasPrefix(body, "no such page") || strings.Contains(body, "<") {
+		if status, _, body := s.get(t, path); status != http.StatusNotFound || !strings.HasPrefix(body, "page not found") || strings.Contains(body, "<") {
 			t.Errorf("%s, not for a browser: %d %q", path, status, body)
 		}
 	}
