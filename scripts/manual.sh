@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Writes what the program says of itself, for packages: the man page, and the
-# completions for shells:
+# Writes the man page and the shell completions for the packages:
 #   manual.sh DIRECTORY
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +13,7 @@ go build -ldflags "-X github.com/prometheus/common/version.Version=${version#v}"
 rm -rf "$target"
 mkdir -p "$target"
 "$tmp/$name" --help-man >"$target/$name.1"
-# Without name and time of the file, which would differ at every build.
+# The name and time of the file would differ in every build.
 gzip --best --no-name "$target/$name.1"
 for shell in bash zsh; do
   "$tmp/$name" "--completion-script-$shell" >"$target/$name.$shell"

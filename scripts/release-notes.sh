@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints what CHANGELOG.md says of a version, and fails if that is nothing:
+# Prints the section of a version in CHANGELOG.md, and fails if there is none:
 #   release-notes.sh 1.2.3
 set -euo pipefail
 cd "$(dirname "$0")/.."
