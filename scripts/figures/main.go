@@ -65,7 +65,7 @@ func run() error {
 	}
 
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "source\tsubscriptions\trequests\tthrottled\tseries\tgzip bytes\tfirst s\tnext s\tCPU s\tpeak MiB\t")
+	fmt.Fprintln(table, "source\tsubscriptions\trequests\tthrottled\tseries\tgzip bytes\tfirst s\tnext s\tCPU s\tallocations\tallocated MiB\tpeak MiB\t")
 	for source := range strings.SplitSeq(*sources, ",") {
 		for text := range strings.SplitSeq(*subscriptions, ",") {
 			n, err := strconv.Atoi(text)
@@ -118,8 +118,9 @@ func measure(table io.Writer, dir, binary, source string, n int) (err error) {
 		}
 		next += last.wall
 	}
-	fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.2f\t%s\t\n", source, n, requests, e.azure.Throttled(), last.series, last.wire,
-		first.wall.Seconds(), next.Seconds()/float64(max(1, *scrapes)), last.sums["process_cpu_seconds_total"], e.peak())
+	fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.2f\t%.0f\t%.0f\t%s\t\n", source, n, requests, e.azure.Throttled(), last.series, last.wire,
+		first.wall.Seconds(), next.Seconds()/float64(max(1, *scrapes)), last.sums["process_cpu_seconds_total"],
+		first.sums["go_memstats_mallocs_total"], first.sums["go_memstats_alloc_bytes_total"]/(1<<20), e.peak())
 	return nil
 }
 
