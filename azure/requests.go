@@ -75,25 +75,31 @@ func (p metricsPolicy) Do(req *policy.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// quotaLimits are the limits that ARM documents, as its headers name them. They become label
-// values.
-var quotaLimits = []string{
-	"subscription-reads", "subscription-global-reads", "subscription-writes", "subscription-global-writes",
-	"subscription-resource-requests", "subscription-resource-entities-read",
-	"tenant-reads", "tenant-global-reads", "tenant-writes", "tenant-global-writes",
-	"tenant-resource-requests", "tenant-resource-entities-read",
-}
+// quotaLimits are the limits that Azure documents, by the header that reports what remains of them.
+// They become label values.
+var quotaLimits = func() map[string]string {
+	limits := map[string]string{http.CanonicalHeaderKey("x-ms-user-quota-remaining"): "user-quota"}
+	for _, limit := range []string{
+		"subscription-reads", "subscription-global-reads", "subscription-writes", "subscription-global-writes",
+		"subscription-resource-requests", "subscription-resource-entities-read",
+		"tenant-reads", "tenant-global-reads", "tenant-writes", "tenant-global-writes",
+		"tenant-resource-requests", "tenant-resource-entities-read",
+	} {
+		limits[http.CanonicalHeaderKey("x-ms-ratelimit-remaining-"+limit)] = limit
+	}
+	return limits
+}()
 
 func quotaRemaining(header http.Header) map[string]float64 {
 	quota := map[string]float64{}
-	read := func(limit, key string) {
+	for key := range header {
+		limit, known := quotaLimits[key]
+		if !known {
+			continue
+		}
 		if remaining, err := strconv.Atoi(header.Get(key)); err == nil && remaining >= 0 {
 			quota[limit] = float64(remaining)
 		}
 	}
-	for _, limit := range quotaLimits {
-		read(limit, "x-ms-ratelimit-remaining-"+limit)
-	}
-	read("user-quota", "x-ms-user-quota-remaining")
 	return quota
 }
