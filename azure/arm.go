@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -18,11 +17,9 @@ const (
 	maxRetryDelay = 2 * time.Second
 )
 
-// url returns the address of an ARM path.
+// url returns the address of an ARM path, which starts with a slash.
 func (c *Client) url(path, apiVersion string) string {
-	u := c.endpoint.JoinPath(path)
-	u.RawQuery = url.Values{"api-version": {apiVersion}}.Encode()
-	return u.String()
+	return c.endpoint.String() + path + "?api-version=" + apiVersion
 }
 
 // get reads one JSON document. Every failure is an [*Error].

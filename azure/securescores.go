@@ -69,7 +69,7 @@ func (c *Client) controls(ctx context.Context, subscriptionID string) ([]Control
 
 // readList reads and parses all pages of a list.
 func readList[Item, T any](ctx context.Context, c *Client, l List, subscriptionID string, parse func(string, []Item) ([]T, error)) ([]T, error) {
-	path := "subscriptions/" + subscriptionID + "/providers/Microsoft.Security/" + l.resource
+	path := "/subscriptions/" + subscriptionID + "/providers/Microsoft.Security/" + l.resource
 	items, err := listAll[Item](ctx, newPager(c, l.operation, path, secureScoresAPIVersion, scoreLimits))
 	if e, ok := errors.AsType[*Error](err); ok && e.status == http.StatusNotFound && e.cause == codeNoScore {
 		return nil, nil

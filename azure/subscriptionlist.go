@@ -97,9 +97,9 @@ func newListing(c *Client) *listing {
 	list := func(path, apiVersion string) *partialList {
 		return &partialList{pager: newPager(c, operationListSubscriptions, path, apiVersion, subscriptionLimits)}
 	}
-	l := &listing{client: c, all: list("subscriptions", subscriptionsAPIVersion), byID: map[string]Subscription{}}
+	l := &listing{client: c, all: list("/subscriptions", subscriptionsAPIVersion), byID: map[string]Subscription{}}
 	for _, group := range c.managementGroups {
-		l.groups = append(l.groups, list("providers/Microsoft.Management/managementGroups/"+group+"/descendants", managementGroupsAPIVersion))
+		l.groups = append(l.groups, list("/providers/Microsoft.Management/managementGroups/"+group+"/descendants", managementGroupsAPIVersion))
 	}
 	return l
 }
