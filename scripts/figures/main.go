@@ -80,7 +80,8 @@ func run() error {
 	return table.Flush()
 }
 
-// measure scrapes one exporter and prints its line. Requests are those of the first scrape.
+// measure scrapes one exporter and prints its line. Requests and allocations are those until the
+// end of the first scrape.
 func measure(table io.Writer, dir, binary, source string, n int) (err error) {
 	tenant := simulator.Generate(n, *controls)
 	tenant.Latency = *latency
