@@ -36,18 +36,46 @@ type ARM struct {
 // NewARM creates a source that shares everything with g.
 func NewARM(g *ResourceGraph) *ARM { return &ARM{Client: g.Client, graph: g} }
 
-// Subscriptions is like [Client.Subscriptions] and adds the management groups. If they cannot be
-// read, the last ones remain and the list does not fail.
+// Subscriptions is like [Client.Subscriptions] and adds the management groups, which it reads at
+// the same time. If they cannot be read, the last ones remain and the list does not fail.
 func (a *ARM) Subscriptions(ctx context.Context) ([]Subscription, error) {
-	subscriptions, err := a.Client.Subscriptions(ctx)
-	if err == nil {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var subscriptions []Subscription
+	var groups map[string][]ManagementGroup
+	var err, groupErr error
+	both := newTasks(2)
+	both.Go(func() { groups, groupErr = a.graph.readGroups(ctx, a.graph.batches()) })
+	both.Go(func() {
+		if subscriptions, err = a.Client.Subscriptions(ctx); err != nil {
+			cancel() // without a list, groups are of no use
+		}
+	})
+	both.Wait()
+	switch {
+	case err != nil:
+		return nil, err
+	case resultTooLarge(groupErr): // for a query over all that the identity sees
 		a.graph.addManagementGroups(ctx, subscriptions)
+	default:
+		a.graph.setManagementGroups(subscriptions, groups, groupErr)
 	}
-	return subscriptions, err
+	return subscriptions, nil
 }
 
 // addManagementGroups reads the groups above the subscriptions, with one query for 1,000 of them.
 func (g *ResourceGraph) addManagementGroups(ctx context.Context, subscriptions []Subscription) {
+	ids := make([]string, len(subscriptions))
+	for i, s := range subscriptions {
+		ids[i] = s.ID
+	}
+	groups, err := g.readGroups(ctx, slices.Collect(slices.Chunk(ids, maxSubscriptions)))
+	g.setManagementGroups(subscriptions, groups, err)
+}
+
+// readGroups returns the groups above subscriptions by ID, also those of the queries that succeed
+// beside one that fails.
+func (g *ResourceGraph) readGroups(ctx context.Context, batches [][]string) (map[string][]ManagementGroup, error) {
 	timeout := groupTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline)/2)
@@ -55,41 +83,36 @@ func (g *ResourceGraph) addManagementGroups(ctx context.Context, subscriptions [
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var mu sync.Mutex
-	read := make(map[string][]ManagementGroup, len(subscriptions))
+	groups := map[string][]ManagementGroup{}
 	var failure error
-	group := newTasks(graphParallel)
-	for batch := range slices.Chunk(subscriptions, maxSubscriptions) {
-		group.Go(func() {
-			ids := make([]string, len(batch))
-			for i, s := range batch {
-				ids[i] = s.ID
-			}
-			found, err := g.querySubscriptions(ctx, [][]string{ids}, false)
+	queries := newTasks(graphParallel)
+	for _, batch := range batches {
+		queries.Go(func() {
+			found, err := g.querySubscriptions(ctx, [][]string{batch}, false)
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
-				failure = cmp.Or(failure, err)
-				return
-			}
-			for _, id := range ids {
-				read[id] = nil
-			}
+			failure = cmp.Or(failure, err)
 			for _, s := range found {
-				read[s.ID] = s.ManagementGroups
+				groups[s.ID] = s.ManagementGroups
 			}
 		})
 	}
-	group.Wait()
-	g.logGroupFailure(failure)
-	g.mu.Lock()
-	for i, s := range subscriptions {
-		groups, ok := read[s.ID]
-		if !ok {
-			groups = g.lastGroups[s.ID]
-		}
-		subscriptions[i].ManagementGroups = groups
+	queries.Wait()
+	return groups, failure
+}
+
+// setManagementGroups sets the groups that were read. If a query failed, the others keep their last
+// ones.
+func (g *ResourceGraph) setManagementGroups(subscriptions []Subscription, groups map[string][]ManagementGroup, err error) {
+	g.logGroupFailure(err)
+	if err != nil {
+		g.lastManagementGroups(subscriptions)
 	}
-	g.mu.Unlock()
+	for i, s := range subscriptions {
+		if found, ok := groups[s.ID]; ok || err == nil {
+			subscriptions[i].ManagementGroups = found
+		}
+	}
 	g.keepManagementGroups(subscriptions)
 }
 

@@ -168,13 +168,50 @@ func TestManagementGroups_Hang(t *testing.T) {
 	}
 }
 
+// The list and the groups are requested at the same time: here each is answered once both are.
+func TestManagementGroups_ReadBesideTheList(t *testing.T) {
+	t.Parallel()
+	sim, g := startGraph(t, groupedTenant(), Config{})
+	listRequested, groupsRequested := make(chan struct{}), make(chan struct{})
+	await := func(mine, other chan struct{}) simulator.Fault {
+		return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			close(mine)
+			select {
+			case <-other:
+				next.ServeHTTP(w, r)
+			case <-r.Context().Done():
+			}
+		}
+	}
+	sim.SetListFault(await(listRequested, groupsRequested))
+	sim.SetGraphFault(await(groupsRequested, listRequested))
+	if got, want := listGroups(t, NewARM(g)), [][]ManagementGroup{{groupA, root}, {groupA, root}, nil}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// A list that fails does not wait for the groups.
+func TestManagementGroups_ListFails(t *testing.T) {
+	t.Parallel()
+	sim, g := startGraph(t, groupedTenant(), Config{})
+	sim.SetListFault(simulator.Forbidden())
+	sim.SetGraphFault(simulator.Hang())
+	began := time.Now()
+	if got, err := NewARM(g).Subscriptions(within(t, 20*time.Second)); ReasonOf(err) != ReasonForbidden {
+		t.Errorf("%d subscriptions, %v", len(got), err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
 // Of two queries, the one that fails keeps its last groups alone.
 func TestManagementGroups_OneQueryFails(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(1500, 0)
 	tenant.SubscriptionPageSize = 1000
 	tenant.ManagementGroups = map[string][]string{"a": ids(tenant)}
-	sim, g := startGraph(t, tenant, Config{})
+	sim, g := startGraph(t, tenant, Config{SubscriptionIDs: ids(tenant)})
 	source := NewARM(g)
 	listGroups(t, source)
 	sim.SetManagementGroups(map[string][]string{"b": ids(tenant)}, nil)

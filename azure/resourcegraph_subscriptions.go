@@ -33,11 +33,7 @@ func (g *ResourceGraph) Subscriptions(ctx context.Context) ([]Subscription, erro
 	if len(g.managementGroups) > 0 {
 		return NewARM(g).Subscriptions(ctx)
 	}
-	batches := [][]string{nil} // all
-	if len(g.subscriptionIDs) > 0 {
-		batches = slices.Collect(slices.Chunk(g.subscriptionIDs, maxSubscriptions))
-	}
-	listed, err := g.querySubscriptions(ctx, batches, !g.tags.none())
+	listed, err := g.querySubscriptions(ctx, g.batches(), !g.tags.none())
 	switch ReasonOf(err) {
 	case ReasonAuthentication, ReasonTimeout, ReasonCanceled: // ARM's list would fail as well
 		return nil, fmt.Errorf("list subscriptions: %w", err)
@@ -45,7 +41,10 @@ func (g *ResourceGraph) Subscriptions(ctx context.Context) ([]Subscription, erro
 	g.logListFallback(err)
 	switch {
 	case resultTooLarge(err): // for one query
-		return NewARM(g).Subscriptions(ctx)
+		if listed, err = g.Client.Subscriptions(ctx); err == nil {
+			g.addManagementGroups(ctx, listed)
+		}
+		return listed, err
 	case err != nil || len(listed) == 0:
 		listed, err = g.Client.Subscriptions(ctx)
 		g.lastManagementGroups(listed)
@@ -55,6 +54,15 @@ func (g *ResourceGraph) Subscriptions(ctx context.Context) ([]Subscription, erro
 	g.keepManagementGroups(subscriptions)
 	g.logTargets(subscriptions)
 	return subscriptions, nil
+}
+
+// batches returns the subscriptions of each query: the configured ones, or nil for all that the
+// identity sees.
+func (g *ResourceGraph) batches() [][]string {
+	if len(g.subscriptionIDs) == 0 {
+		return [][]string{nil}
+	}
+	return slices.Collect(slices.Chunk(g.subscriptionIDs, maxSubscriptions))
 }
 
 // querySubscriptions returns the subscriptions with these IDs, or for nil all that the identity
