@@ -42,10 +42,11 @@ type tokenSource struct {
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
 
-	mu        sync.Mutex
-	token     azcore.AccessToken // empty if there is none, or none that ARM accepts
-	renewedAt time.Time          // of the last attempt to renew the token
-	inflight  *tokenFetch
+	mu         sync.Mutex
+	token      azcore.AccessToken // empty if there is none, or none that ARM accepts
+	renewedAt  time.Time          // of the last attempt to renew the token
+	renewalErr error              // why the last attempt to get a token failed, or nil
+	inflight   *tokenFetch
 
 	// After ARM refused a token, until there is another:
 	refused   string // the token
@@ -109,7 +110,7 @@ func (s *tokenSource) cached() (azcore.AccessToken, *tokenFetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	valid := s.token.Token != "" && s.token.ExpiresOn.Sub(now) > minValidity
+	valid := s.valid(now)
 	if valid && s.inflight == nil && s.needsRenewal(now) {
 		s.renewedAt = now
 		s.start()
@@ -121,6 +122,11 @@ func (s *tokenSource) cached() (azcore.AccessToken, *tokenFetch) {
 		return azcore.AccessToken{}, s.start()
 	}
 	return azcore.AccessToken{}, s.inflight
+}
+
+// valid reports whether there is a token that stays valid for as long as a scrape takes.
+func (s *tokenSource) valid(now time.Time) bool {
+	return s.token.Token != "" && s.token.ExpiresOn.Sub(now) > minValidity
 }
 
 // needsRenewal reports whether the token is due for renewal by azcore's own rule.
@@ -222,12 +228,14 @@ func (s *tokenSource) finish(fetch *tokenFetch, token azcore.AccessToken, failur
 	switch {
 	case fetch.stale:
 	case failure == nil:
+		s.logRenewal(nil)
 		fetch.token, s.token = token, token
 		if fetch.claims != "" {
 			s.answered, s.claims = fetch.claims, ""
 		}
 		s.refused, s.rejected, s.outdated = "", nil, false
 	default:
+		s.logRenewal(failure)
 		fetch.err = failure
 		if fetch.rejected != nil || !failure.isRejection() {
 			return
@@ -237,6 +245,21 @@ func (s *tokenSource) finish(fetch *tokenFetch, token azcore.AccessToken, failur
 		if s.refused != "" {
 			s.rejected, s.triedAt = failure, now
 		}
+	}
+}
+
+// logRenewal logs that the valid token cannot be renewed, once for each cause, and the end of that.
+// Without a valid token, the callers report the failure.
+func (s *tokenSource) logRenewal(err error) {
+	before := s.renewalErr
+	s.renewalErr = err
+	switch {
+	case !s.valid(s.now()) || ReasonOf(err) == ReasonCanceled || Cause(err) == Cause(before):
+	case err != nil:
+		level.Warn(s.logger).Log("msg", "cannot renew the token; using the current one until it expires", "operation", operationGetToken,
+			"expires", s.token.ExpiresOn.UTC().Format(time.RFC3339), "reason", ReasonOf(err), "err", err, "fix", Hint(err, "", Identity{}))
+	default:
+		level.Info(s.logger).Log("msg", "the token can be renewed again", "operation", operationGetToken)
 	}
 }
 

@@ -1,9 +1,11 @@
 package azure
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/go-kit/log"
 
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
@@ -23,7 +26,9 @@ type credential struct {
 	delay             time.Duration
 	fixed             bool // the same token until it is created again or asked with claims
 	panics            bool
+	err               error
 	claims            string // of the last request
+	logger            log.Logger
 }
 
 func (c *credential) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -36,6 +41,9 @@ func (c *credential) GetToken(ctx context.Context, options policy.TokenRequestOp
 	case <-ctx.Done():
 		return azcore.AccessToken{}, ctx.Err()
 	}
+	if c.err != nil {
+		return azcore.AccessToken{}, c.err
+	}
 	c.claims = options.Claims
 	if c.fixed {
 		n = -c.created.Load()
@@ -45,7 +53,7 @@ func (c *credential) GetToken(ctx context.Context, options policy.TokenRequestOp
 
 func (c *credential) source(t *testing.T) *tokenSource {
 	t.Helper()
-	client, err := New(Config{Credential: func(azcore.ClientOptions) (azcore.TokenCredential, error) {
+	client, err := New(Config{Logger: c.logger, Credential: func(azcore.ClientOptions) (azcore.TokenCredential, error) {
 		c.created.Add(1)
 		return c, nil
 	}})
@@ -180,6 +188,47 @@ func TestToken_CredentialThatCachesItself(t *testing.T) {
 			t.Errorf("%d requests within %s, want 2", n, renewInterval)
 		}
 	})
+}
+
+// A valid token that cannot be renewed is logged once, not at every attempt, and so is the end of
+// that. Without a valid token, the callers report the failure.
+func TestToken_FailedRenewalIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	const failed, renewed = "level=warn msg=\"cannot renew the token", "level=info msg=\"the token can be renewed again"
+	for name, test := range map[string]struct {
+		outage  time.Duration // from the time at which the token is due for renewal
+		renewed int
+	}{
+		"the renewal works in time": {2 * time.Minute, 1},
+		"the token expires":         {5 * time.Minute, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var logged bytes.Buffer
+				c := &credential{validity: 5 * time.Minute, logger: log.NewLogfmtLogger(&logged)}
+				s := c.source(t)
+				defer s.close()
+				c.getEverySecond(t, s, 1)
+				c.err = errors.New("the secret has expired")
+				for began := time.Now(); time.Since(began) < test.outage; time.Sleep(time.Second) {
+					_, _ = s.get(t.Context())
+				}
+				synctest.Wait()
+				if n := c.requests.Load(); n < 5 {
+					t.Errorf("%d requests, want several renewals", n)
+				}
+				if text := logged.String(); strings.Count(text, failed) != 1 || strings.Contains(text, renewed) || !strings.Contains(text, "operation=get_token") || !strings.Contains(text, "reason=authentication") {
+					t.Errorf("logged %s", text)
+				}
+				c.err = nil
+				c.getEverySecond(t, s, 31)
+				synctest.Wait()
+				if text := logged.String(); strings.Count(text, failed) != 1 || strings.Count(text, renewed) != test.renewed {
+					t.Errorf("logged afterwards %s", text)
+				}
+			})
+		})
+	}
 }
 
 func (c *credential) getEverySecond(t *testing.T, s *tokenSource, times int) {
