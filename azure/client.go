@@ -27,7 +27,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/go-kit/log"
-	"golang.org/x/sync/semaphore"
 )
 
 // DefaultConcurrency is the default maximum of concurrent ARM requests. ARM counts reads per
@@ -193,7 +192,7 @@ func New(cfg Config) (*Client, error) {
 		endpoint: endpoint,
 		pipeline: runtime.NewPipeline("azure", moduleVersion(cfg.Version), runtime.PipelineOptions{
 			PerRetry: []policy.Policy{
-				limitPolicy{semaphore.NewWeighted(int64(cfg.Concurrency))},
+				make(limitPolicy, cfg.Concurrency),
 				bearerPolicy{host: endpoint.Host, token: token}, // inside the limit, so that no request waits with a token that ARM refuses in the meantime
 				metricsPolicy{observe: cfg.Observe},
 				streamPolicy{},

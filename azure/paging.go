@@ -95,7 +95,9 @@ func (p *pager) advance(items, bytes int, nextLink string) error {
 	case next == p.next || p.seen[next]:
 		return invalidResponse("nextLink points back to a page already read")
 	}
-	p.seen[p.next] = true
+	if next != "" {
+		p.seen[p.next] = true
+	}
 	p.next, p.empty = next, empty
 	p.pages++
 	p.items += items

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"golang.org/x/sync/semaphore"
 )
 
 // The operations of a [Request]; they become label values.
@@ -36,16 +35,19 @@ type Request struct {
 	QuotaRemaining map[string]float64
 }
 
-// limitPolicy limits the concurrent attempts. Waiting ones are served in the order of arrival.
-type limitPolicy struct{ slots *semaphore.Weighted }
+// limitPolicy limits the concurrent attempts to its capacity. Waiting ones are served in the order
+// of arrival.
+type limitPolicy chan struct{}
 
 // Do implements [policy.Policy].
 func (p limitPolicy) Do(req *policy.Request) (*http.Response, error) {
-	if err := p.slots.Acquire(req.Raw().Context(), 1); err != nil {
-		return nil, err
+	select {
+	case p <- struct{}{}:
+		defer func() { <-p }()
+		return req.Next()
+	case <-req.Raw().Context().Done():
+		return nil, req.Raw().Context().Err()
 	}
-	defer p.slots.Release(1)
-	return req.Next()
 }
 
 // requestOperation carries the operation of a request to metricsPolicy.
