@@ -15,7 +15,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -127,7 +126,7 @@ type Client struct {
 	endpoint         *url.URL
 	pipeline         runtime.Pipeline
 	token            *tokenSource
-	http             *http.Client
+	transport        *limitedTransport
 	subscriptionIDs  []string
 	excluded         map[string]bool
 	managementGroups []string
@@ -171,10 +170,10 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("the token audience for ARM is missing")
 	}
 
-	httpClient := newHTTPClient(cfg.RootCAs, cfg.Concurrency)
+	transport := newTransport(cfg.RootCAs, cfg.Concurrency)
 	options := azcore.ClientOptions{
 		Cloud:     cfg.Cloud,
-		Transport: httpClient,
+		Transport: transport,
 		Telemetry: policy.TelemetryOptions{ApplicationID: "secure-score-exporter"},
 		Retry:     policy.RetryOptions{MaxRetries: maxRetries, RetryDelay: retryDelay, MaxRetryDelay: maxRetryDelay},
 	}
@@ -199,7 +198,7 @@ func New(cfg Config) (*Client, error) {
 			},
 		}, &options),
 		token:            token,
-		http:             httpClient,
+		transport:        transport,
 		subscriptionIDs:  cfg.SubscriptionIDs,
 		excluded:         excluded,
 		managementGroups: cfg.ManagementGroups,
@@ -224,7 +223,7 @@ func moduleVersion(version string) string {
 // Close cancels the client's background work and waits for it.
 func (c *Client) Close() {
 	c.token.close()
-	c.http.CloseIdleConnections()
+	c.transport.CloseIdleConnections()
 }
 
 // Authenticate gets a token for ARM, from the cache while it is valid. A failure, or no response

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"mime"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 
@@ -86,9 +85,6 @@ func (x *exchange) finish(resp *http.Response, err error) {
 	x.done = true
 	if err != nil {
 		x.err = err
-		if wrapped, ok := errors.AsType[*url.Error](err); ok {
-			x.err = wrapped.Err // without the address
-		}
 		return
 	}
 	x.status = resp.StatusCode

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// newHTTPClient creates the one client for ARM and the token endpoint.
-func newHTTPClient(rootCAs *x509.CertPool, concurrency int) *http.Client {
-	return &http.Client{Transport: limitedTransport{
+// newTransport creates the one transport for ARM and the token endpoint.
+func newTransport(rootCAs *x509.CertPool, concurrency int) *limitedTransport {
+	return &limitedTransport{
 		large:       semaphore.NewWeighted(1),
 		largeScores: semaphore.NewWeighted(1),
 		largeGraph:  semaphore.NewWeighted(graphParallel),
@@ -37,7 +37,7 @@ func newHTTPClient(rootCAs *x509.CertPool, concurrency int) *http.Client {
 			IdleConnTimeout:        90 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10,
 		},
-	}}
+	}
 }
 
 // largeBody is more than a real list of scores or controls has, which is some 20 KiB. Larger bodies
@@ -46,15 +46,16 @@ func newHTTPClient(rootCAs *x509.CertPool, concurrency int) *http.Client {
 const largeBody = 1 << 18
 
 // limitedTransport bounds response bodies, from ARM and from the token endpoint, because azcore
-// reads them whole. It also hides redirects.
+// reads them whole. Unlike [http.Client] it follows no redirect: neither of them redirects, and
+// another host could get the token.
 type limitedTransport struct {
 	*http.Transport
 	large, largeScores, largeGraph *semaphore.Weighted
 }
 
-// RoundTrip implements [http.RoundTripper].
-func (t limitedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := t.Transport.RoundTrip(req)
+// Do implements [policy.Transporter].
+func (t *limitedTransport) Do(req *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +70,6 @@ func (t limitedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body.Close()
 		return nil, &http.MaxBytesError{Limit: limit}
 	}
-	// Neither ARM nor the token endpoint redirects, and following a redirect could carry the token
-	// elsewhere. CheckRedirect would refuse it too late: by then [http.Client] has rewound the
-	// request body, which HTTP/2 may still be sending.
-	resp.Header.Del("Location")
 	resp.Body = &limitedBody{ReadCloser: http.MaxBytesReader(nil, resp.Body, limit), request: req, large: large}
 	return resp, nil
 }
