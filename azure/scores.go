@@ -124,7 +124,7 @@ func (i *scoreItem) score(subscriptionID string) (Score, bool, error) {
 		Initiative: i.initiative(), Environment: i.environment(), Connector: i.connector(),
 		Points: points, Weight: i.Properties.Weight,
 	}
-	if name := sanitize(i.Name); name != "" && !strings.EqualFold(name, DefaultInitiative) {
+	if name := sanitizeShared(i.Name); name != "" && !strings.EqualFold(name, DefaultInitiative) {
 		s.Initiative = name
 	}
 	switch percentage := i.Properties.Score.Percentage; {
@@ -158,12 +158,12 @@ func (i *scoreItem) control(subscriptionID string) (Control, error) {
 		return Control{}, err
 	}
 	id := strings.ToLower(cmp.Or(sanitize(i.Name), i.ID[strings.LastIndexByte(i.ID, '/')+1:]))
-	if id = sanitize(id); id == "" {
+	if id = sanitizeShared(id); id == "" {
 		return Control{}, invalidResponse("a control has no ID")
 	}
 	p := &i.Properties
 	c := Control{
-		ID: id, Name: sanitize(p.DisplayName),
+		ID: id, Name: sanitizeShared(p.DisplayName),
 		Initiative: i.initiative(), Environment: i.environment(), Connector: i.connector(),
 		Weight: p.Weight, Healthy: p.HealthyResourceCount, Unhealthy: p.UnhealthyResourceCount, NotApplicable: p.NotApplicableResourceCount,
 	}
@@ -210,7 +210,7 @@ func (i *scoreItem) points() (Points, bool) {
 // initiative returns the initiative of an ID such as
 // /subscriptions/…/secureScores/ascScore/secureScoreControls/….
 func (i *scoreItem) initiative() string {
-	initiative := sanitize(segmentAfter(i.ID, "secureScores"))
+	initiative := sanitizeShared(segmentAfter(i.ID, "secureScores"))
 	// Resource Graph varies the case of IDs.
 	if initiative == "" || strings.EqualFold(initiative, DefaultInitiative) {
 		return DefaultInitiative
@@ -222,11 +222,11 @@ func (i *scoreItem) initiative() string {
 // in lower case because Resource Graph varies the case. Whether real connectors' scores have such
 // IDs is unverified.
 func (i *scoreItem) connector() string {
-	return sanitize(strings.ToLower(segmentAfter(i.ID, "securityConnectors")))
+	return sanitizeShared(strings.ToLower(segmentAfter(i.ID, "securityConnectors")))
 }
 
 func (i *scoreItem) environment() string {
-	if e := sanitize(i.Properties.Environment); e != "" {
+	if e := sanitizeShared(i.Properties.Environment); e != "" {
 		return e
 	}
 	return "Azure"

@@ -40,7 +40,7 @@ func (s Subscription) Active() bool {
 
 // newSubscription makes the texts fit for labels. The ID is valid and in lower case.
 func newSubscription(id, name, tenantID, state string) Subscription {
-	return Subscription{ID: id, Name: sanitize(name), TenantID: sanitize(strings.ToLower(tenantID)), State: sanitize(state)}
+	return Subscription{ID: id, Name: sanitize(name), TenantID: sanitizeShared(strings.ToLower(tenantID)), State: sanitizeShared(state)}
 }
 
 var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)

@@ -46,7 +46,7 @@ func (w *wantedTags) addTo(s *Subscription, object []byte) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(tags)) {
 		if text, ok := tags[name].(string); ok && w.include(name) {
-			w.set(s, name, truncate(sanitize(text), maxTagValue))
+			w.set(s, name, truncate(sanitizeShared(text), maxTagValue))
 		}
 	}
 }

@@ -16,14 +16,18 @@ const (
 
 // sanitize makes text from Azure fit for a label value, a log line and a table cell: one trimmed
 // line of bounded length without characters that change how the rest of the line is shown. Invalid
-// UTF-8 was replaced when the JSON was decoded. The result keeps no longer text in memory, and is
-// shared by all equal texts: thousands of subscriptions have the same controls.
+// UTF-8 was replaced when the JSON was decoded. A text that is cut does not keep the whole in
+// memory.
 func sanitize(text string) string {
-	if !isPlain(text) {
-		text = truncate(strings.TrimSpace(strings.Map(blankControl, text)), maxLabel)
+	if isPlain(text) {
+		return text
 	}
-	return unique.Make(text).Value()
+	return strings.Clone(truncate(strings.TrimSpace(strings.Map(blankControl, text)), maxLabel))
 }
+
+// sanitizeShared is like sanitize for texts that thousands of subscriptions have, such as the names
+// of controls. Equal ones share their memory, and keep no longer text in it.
+func sanitizeShared(text string) string { return unique.Make(sanitize(text)).Value() }
 
 // isPlain reports whether text is short printable ASCII without blanks at its ends, as nearly all
 // is.

@@ -21,10 +21,10 @@ func TestSanitize(t *testing.T) {
 	}
 }
 
-func TestSanitize_SharesEqualTexts(t *testing.T) {
+func TestSanitizeShared(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"Enable MFA", " Enable MFA\n", "Ünïcode"} {
-		a, b := sanitize(strings.Clone(text)), sanitize(strings.Clone(text))
+		a, b := sanitizeShared(strings.Clone(text)), sanitizeShared(strings.Clone(text))
 		if unsafe.StringData(a) != unsafe.StringData(b) {
 			t.Errorf("%q is in memory twice", text)
 		}
