@@ -60,7 +60,7 @@ func BenchmarkSecureScores(b *testing.B) {
 	for _, n := range sizes {
 		tenant := simulator.Generate(n, 16)
 		tenant.ResourceGraph.Queries = 1 << 30
-		_, client := start(b, tenant, Config{})
+		_, client := start(b, tenant, Config{Observe: func(Request) {}})
 		for _, source := range []struct {
 			name string
 			read func(context.Context, []string) []Result
@@ -86,7 +86,7 @@ func BenchmarkSubscriptions(b *testing.B) {
 		tenant := simulator.Generate(n, 1)
 		tenant.SubscriptionPageSize = 50
 		tenant.ResourceGraph.Queries = 1 << 30
-		_, client := start(b, tenant, Config{})
+		_, client := start(b, tenant, Config{Observe: func(Request) {}})
 		for _, source := range []struct {
 			name string
 			list func(context.Context) ([]Subscription, error)
