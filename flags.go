@@ -30,13 +30,6 @@ const (
 	sourceResourceGraph = "resourcegraph"
 )
 
-// portalHosts are the hosts of the Azure portal by --azure.cloud, as far as they are known.
-var portalHosts = map[string]string{
-	"public":       "portal.azure.com",
-	"usgovernment": "portal.azure.us",
-	"china":        "portal.azure.cn",
-}
-
 // config is the configuration from command line and environment.
 type config struct {
 	command   string
@@ -194,9 +187,6 @@ func (c *config) setCloud() (err error) {
 		return errors.New("--azure.cloud=custom needs --azure.arm-endpoint")
 	}
 	c.exporter.Demo = c.demo
-	if !c.demo { // a simulated subscription is not in the portal
-		c.exporter.Portal = portalHosts[c.cloud]
-	}
 	c.azure.PrivateCloud = c.cloud == azure.CloudCustom
 	if c.azure.Cloud, err = azure.ParseCloud(c.cloud, c.authorityHost, c.armEndpoint, c.armAudience); err != nil {
 		return fmt.Errorf("--azure.cloud: %w", err)

@@ -201,30 +201,6 @@ func flags(t *testing.T) []*kingpin.FlagModel {
 	})
 }
 
-// The pages link to the portal of the cloud, if it has one that shows the subscriptions.
-func TestFlags_Portal(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		args   []string
-		portal string
-		demo   bool
-	}{
-		{nil, "portal.azure.com", false},
-		{[]string{"--azure.cloud=usgovernment"}, "portal.azure.us", false},
-		{[]string{"--azure.cloud=china"}, "portal.azure.cn", false},
-		{[]string{"--azure.cloud=custom", "--azure.authority-host=https://login.example", "--azure.arm-endpoint=https://arm.example"}, "", false},
-		{[]string{"--demo"}, "", true},
-	} {
-		cfg, err := parseFlags(test.args)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if cfg.exporter.Portal != test.portal || cfg.exporter.Demo != test.demo {
-			t.Errorf("%v: portal %q, demo %t, want %q, %t", test.args, cfg.exporter.Portal, cfg.exporter.Demo, test.portal, test.demo)
-		}
-	}
-}
-
 // The demo reads the tags of its own tenant, unless the user names one.
 func TestFlags_Tags(t *testing.T) {
 	t.Parallel()

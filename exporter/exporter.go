@@ -48,9 +48,6 @@ type Config struct {
 	Settings []Setting
 	// Demo marks every web page, because all data is simulated.
 	Demo bool
-	// Portal is the host of the Azure portal that pages link to, like portal.azure.com. If it
-	// is empty, pages do not link to the portal.
-	Portal string
 	// Logger receives failures, recoveries and warnings.
 	Logger log.Logger
 
@@ -113,6 +110,9 @@ type Source interface {
 	// SecureScores reads subscriptions, the first ones first, and returns one result for each in
 	// the same order. It returns by the end of ctx.
 	SecureScores(ctx context.Context, subscriptionIDs []string) []azure.Result
+	// RecommendationsURL returns where the Azure portal shows the recommendations of a subscription,
+	// or "" in a cloud whose portal is unknown.
+	RecommendationsURL(subscriptionID string) string
 }
 
 // Exporter collects secure scores on demand and serves them.

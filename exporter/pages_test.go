@@ -21,6 +21,17 @@ func (s *system) body(t *testing.T, path string) string {
 	return body
 }
 
+const portalHost = "portal.azure.com"
+
+// withPortal is a source with a portal, which the simulator has not.
+type withPortal struct{ Source }
+
+func (withPortal) RecommendationsURL(id string) string {
+	return "https://" + portalHost + "/#view/" + id
+}
+
+func resourceGraphWithPortal(c *azure.Client) Source { return withPortal{resourceGraph(c)} }
+
 // allPages are the paths of one page of every kind. It is to be used after a scrape of the demo.
 var allPages = []string{"/", "/status", "/status?subscription=" + simulator.DemoSampleID, "/status?state=bad", "/no/such/page"}
 
@@ -72,9 +83,7 @@ func TestPages_Demo(t *testing.T) {
 // Every link of every page works below a proxy's path. Only those to the portal leave the exporter.
 func TestPages_BelowProxy(t *testing.T) {
 	t.Parallel()
-	cfg := DefaultConfig()
-	cfg.Portal = "portal.azure.com"
-	s := startFrom(t, simulator.Demo(), cfg, azure.Config{}, resourceGraph)
+	s := startFrom(t, simulator.Demo(), DefaultConfig(), azure.Config{}, resourceGraphWithPortal)
 	s.scrape(t, "")
 	proxy := httptest.NewServer(http.StripPrefix("/some/path", s.exporter.Handler()))
 	defer proxy.Close()
@@ -111,7 +120,7 @@ func TestPages_BelowProxy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if to.Host == cfg.Portal {
+			if to.Host == portalHost {
 				continue
 			}
 			to.Fragment = ""
@@ -138,9 +147,7 @@ func TestPages_HostileNames(t *testing.T) {
 	sub.Name = name
 	sub.Controls[0].DisplayName = `</style><img src=x onerror=alert(2)>`
 	sub.Connectors[0].Name = `"><b onclick=alert(3)>`
-	cfg := DefaultConfig()
-	cfg.Portal = "portal.azure.com"
-	s := startFrom(t, tenant, cfg, azure.Config{}, resourceGraph)
+	s := startFrom(t, tenant, DefaultConfig(), azure.Config{}, resourceGraphWithPortal)
 	s.scrape(t, "")
 	detail := "/status?subscription=" + sub.ID
 	for _, path := range append([]string{detail, "/status?q=" + url.QueryEscape(name)}, allPages...) {
@@ -154,7 +161,7 @@ func TestPages_HostileNames(t *testing.T) {
 		if path == detail && !strings.Contains(words(page), name) {
 			t.Errorf("%s: no name in\n%s", path, page)
 		}
-		foreign := strings.ReplaceAll(page, `<a href="https://portal.azure.com/#view/`, "")
+		foreign := strings.ReplaceAll(page, `<a href="https://`+portalHost+`/#view/`, "")
 		if strings.Contains(foreign, "https://") || strings.Count(page, `rel="noreferrer"`) != strings.Count(page, "https://") {
 			t.Errorf("%s: a link to another site, or one that names this one to the portal, in\n%s", path, page)
 		}

@@ -36,14 +36,14 @@ type statusFailure struct {
 
 // serveStatus shows the last snapshot to people. It never calls Azure.
 func (h *handlers) serveStatus(w http.ResponseWriter, r *http.Request) {
-	// The server's write timeout ends the wait.
+	// Rendering takes milliseconds, so the queue is short. The wait ends when the client disconnects.
 	if err := h.pages.Acquire(r.Context(), 1); err != nil {
 		return
 	}
 	// A slow reader keeps no slot: it is freed before the page is written.
 	text, err := func() ([]byte, error) {
 		defer h.pages.Release(1)
-		content, err := newStatusPage(h.cache.latest(), r.URL.Query(), h.cfg)
+		content, err := h.newStatusPage(h.cache.latest(), r.URL.Query())
 		if err != nil {
 			return nil, err
 		}
@@ -52,28 +52,29 @@ func (h *handlers) serveStatus(w http.ResponseWriter, r *http.Request) {
 	h.servePage(w, r, text, err)
 }
 
-func newStatusPage(s *snapshot, values url.Values, cfg Config) (*statusPage, error) {
+func (h *handlers) newStatusPage(s *snapshot, values url.Values) (*statusPage, error) {
 	query, err := parseStatusQuery(values)
 	if err != nil {
 		return nil, err
 	}
 	p := &statusPage{
-		page: newPage(cfg), Settings: cfg.Settings,
-		Collected: !s.collectedAt.IsZero(), CollectedAt: s.collectedAt, Now: cfg.now(),
+		page: newPage(h.cfg), Settings: h.cfg.Settings,
+		Collected: !s.collectedAt.IsZero(), CollectedAt: s.collectedAt, Now: h.cfg.now(),
 		Duration: s.duration, API: s.api,
 	}
 	if p.Collected {
 		p.Failure = newStatusFailure(s.err, "")
 	}
+	portal := h.collector.source.RecommendationsURL
 	if query.subscription == "" {
-		p.List = newStatusList(s, query, cfg.Portal)
+		p.List = newStatusList(s, query, portal)
 		return p, nil
 	}
 	sub := s.find(query.subscription)
 	if sub == nil {
 		return nil, fmt.Errorf("%w: unknown subscription", errNoSuchPage)
 	}
-	p.Detail = newStatusDetail(s, sub, cfg.Portal)
+	p.Detail = newStatusDetail(s, sub, portal)
 	return p, nil
 }
 
@@ -82,14 +83,4 @@ func newStatusFailure(err error, subscriptionID string) *statusFailure {
 		return nil
 	}
 	return &statusFailure{Reason: azure.ReasonOf(err), Text: err.Error(), Fix: azure.Hint(err, subscriptionID, azure.Identity{})}
-}
-
-// portalLink leads to the recommendations of a subscription in the Azure portal, whose host is
-// empty in a cloud without one.
-func portalLink(host, subscriptionID string) string {
-	if host == "" {
-		return ""
-	}
-	return "https://" + host + "/#view/Microsoft_Azure_Security/RecommendationsBladeV2/subscriptionIds~/%5B%22" +
-		subscriptionID + "%22%5D/source/SecurityPosture_ViewRecommendation"
 }

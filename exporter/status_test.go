@@ -35,7 +35,7 @@ func (s *system) open(t testing.TB, address string) (status int, header http.Hea
 // list is the content of the first page.
 func (s *system) list(t testing.TB) *statusList {
 	t.Helper()
-	page, err := newStatusPage(s.exporter.cache.latest(), url.Values{}, s.exporter.handlers.cfg)
+	page, err := s.exporter.handlers.newStatusPage(s.exporter.cache.latest(), url.Values{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,11 +50,11 @@ func (s *statusSection) HasRecommendations() bool {
 	return slices.ContainsFunc(s.Controls, func(c statusControl) bool { return len(c.Recommendations) > 0 })
 }
 
-func newStatusDetail(s *snapshot, sub *subscription, portal string) *statusDetail {
+func newStatusDetail(s *snapshot, sub *subscription, portal func(subscriptionID string) string) *statusDetail {
 	v := s.cutoffs.values(sub)
 	own := ownScore(v)
 	d := &statusDetail{
-		Subscription: sub.Subscription, Portal: portalLink(portal, sub.ID), Groups: groupPath(sub.ManagementGroups),
+		Subscription: sub.Subscription, Portal: portal(sub.ID), Groups: groupPath(sub.ManagementGroups),
 		State: stateOf(sub, v, own), Failure: newStatusFailure(sub.err, sub.ID),
 	}
 	if sub.lastGood != nil {

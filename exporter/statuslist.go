@@ -47,7 +47,7 @@ type statusSearch struct {
 }
 
 // newStatusList builds only the rows of the requested page in full.
-func newStatusList(s *snapshot, q statusQuery, portal string) *statusList {
+func newStatusList(s *snapshot, q statusQuery, portal func(subscriptionID string) string) *statusList {
 	totals := newTotals(s)
 	list := &statusList{Totals: totals.sorted(), Known: len(s.subscriptions), Search: newStatusSearch(s, q)}
 	list.Owned = len(list.Search.Owners) > 0

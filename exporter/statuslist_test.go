@@ -132,9 +132,7 @@ func TestStatusList_HostileSearch(t *testing.T) {
 // subscription's page.
 func TestStatusList_Connectors(t *testing.T) {
 	t.Parallel()
-	cfg := DefaultConfig()
-	cfg.Portal = "portal.azure.us"
-	s := startFrom(t, simulator.Demo(), cfg, azure.Config{}, resourceGraph)
+	s := startFrom(t, simulator.Demo(), DefaultConfig(), azure.Config{}, resourceGraphWithPortal)
 	s.scrape(t, "")
 	list := s.list(t)
 	if list.Subscriptions != 9 || list.Connectors != 2 || len(list.Rows) != 11 {
@@ -147,7 +145,7 @@ func TestStatusList_Connectors(t *testing.T) {
 		}
 	}
 	for _, row := range list.Rows {
-		if want := "https://portal.azure.us/#view/Microsoft_Azure_Security/RecommendationsBladeV2/subscriptionIds~/%5B%22" + row.ID + "%22%5D/source/SecurityPosture_ViewRecommendation"; row.Portal != want {
+		if want := "https://" + portalHost + "/#view/" + row.ID; row.Portal != want {
 			t.Errorf("%s links to %s, want %s", row.Name, row.Portal, want)
 		}
 		if row.Connector == "" {

@@ -193,10 +193,10 @@ type statusScore struct {
 	Anchor string   // of the score on the page of the subscription
 }
 
-func newStatusRow(e *statusEntry, totals totals, portal string) *statusRow {
+func newStatusRow(e *statusEntry, totals totals, portal func(subscriptionID string) string) *statusRow {
 	row := &statusRow{
 		Subscription: e.sub.Subscription, State: e.state, Failure: newStatusFailure(e.sub.err, e.sub.ID),
-		Link: "status?subscription=" + e.sub.ID, Portal: portalLink(portal, e.sub.ID),
+		Link: "status?subscription=" + e.sub.ID, Portal: portal(e.sub.ID),
 	}
 	if e.sub.lastGood != nil {
 		row.ReadAt = e.sub.lastGood.readAt

@@ -21,7 +21,7 @@ func TestStatusTotals_GainsAddUp(t *testing.T) {
 		}
 	}
 	for _, sub := range snapshot.subscriptions {
-		for _, section := range newStatusDetail(snapshot, sub, "").Sections {
+		for _, section := range newStatusDetail(snapshot, sub, s.exporter.cache.collector.source.RecommendationsURL).Sections {
 			for _, control := range section.Controls {
 				ofControls += control.OfAll
 			}

@@ -91,6 +91,11 @@ func generate(subscriptions int) simulator.Tenant {
 	return tenant
 }
 
+// withPortal shows the links to the portal, which the simulator does not have.
+type withPortal struct{ *azure.ResourceGraph }
+
+func (withPortal) RecommendationsURL(string) string { return "https://portal.azure.com" }
+
 // shootTenant serves a tenant and takes its screenshots.
 func shootTenant(dir, name string, tenant simulator.Tenant, pages map[string]string) error {
 	azureServer, err := simulator.Start(tenant)
@@ -109,9 +114,9 @@ func shootTenant(dir, name string, tenant simulator.Tenant, pages map[string]str
 	}
 	defer client.Close()
 	cfg := exporter.DefaultConfig()
-	cfg.ScrapeTimeout, cfg.Demo, cfg.Portal = timeout, name == "demo", "portal.azure.com"
+	cfg.ScrapeTimeout, cfg.Demo = timeout, name == "demo"
 	cfg.Settings = []exporter.Setting{{Name: "azure.source", Value: "resourcegraph"}}
-	exp, err := exporter.New(azure.NewResourceGraph(client), nil, api, cfg)
+	exp, err := exporter.New(withPortal{azure.NewResourceGraph(client)}, nil, api, cfg)
 	if err != nil {
 		return err
 	}
