@@ -3,14 +3,9 @@ package exporter
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/go-kit/log"
-	"github.com/go-kit/log/level"
 
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
@@ -18,24 +13,22 @@ import (
 // cache holds the last snapshot and runs collections, one at a time: overlapping scrapes share
 // one (singleflight). With a TTL it serves stale while it revalidates.
 type cache struct {
-	collector *collector
-	ttl       time.Duration
-	maxStale  time.Duration
-	timeout   time.Duration // of a collection that no scrape waits for
-	logger    log.Logger
-	now       func() time.Time
+	collector  *collector
+	background *background
+	ttl        time.Duration
+	maxStale   time.Duration
+	timeout    time.Duration // of a collection that no scrape waits for
+	now        func() time.Time
 
 	recommendations    *recommendations
 	maxRecommendations int
-	recommended        atomic.Pointer[recommendationSet] // nil until they are first read
 
-	ctx        context.Context // of all collections; ends with cancel
-	cancel     context.CancelFunc
-	background sync.WaitGroup
+	published   atomic.Pointer[snapshot]
+	publishing  sync.Mutex         // orders those who replace the published snapshot
+	recommended *recommendationSet // for the next snapshots; nil until they are first read
 
-	published atomic.Pointer[snapshot]
-	mu        sync.Mutex
-	running   *collection
+	mu      sync.Mutex
+	running *collection
 }
 
 // collection is a running collection. It belongs to the cache and not to the scrape that
@@ -45,15 +38,14 @@ type collection struct {
 	done     chan struct{} // closed when the snapshot is published
 }
 
-func newCache(c *collector, reader *azure.RecommendationReader, cfg Config) *cache {
-	ctx, cancel := context.WithCancel(context.Background())
+func newCache(c *collector, b *background, reader *azure.RecommendationReader, cfg Config) *cache {
 	cache := &cache{
-		collector: c, ttl: cfg.CacheTTL, maxStale: cfg.MaxStale, timeout: cfg.ScrapeTimeout,
-		logger: cfg.Logger, now: cfg.now, ctx: ctx, cancel: cancel, maxRecommendations: cfg.MaxRecommendations,
+		collector: c, background: b, ttl: cfg.CacheTTL, maxStale: cfg.MaxStale, timeout: cfg.ScrapeTimeout,
+		now: cfg.now, maxRecommendations: cfg.MaxRecommendations,
 	}
 	cache.recommendations = &recommendations{
-		reader: reader, interval: cfg.RecommendationsInterval, publish: cache.publishRecommendations,
-		panicked: c.metrics.panics.Inc, logger: cfg.Logger, now: cfg.now, ctx: ctx, running: &cache.background,
+		reader: reader, background: b, interval: cfg.RecommendationsInterval, publish: cache.publishRecommendations,
+		logger: cfg.Logger, now: cfg.now,
 	}
 	cache.publish(&snapshot{err: errors.New("no collection has finished yet"), families: c.families})
 	return cache
@@ -120,51 +112,35 @@ func (c *cache) startOrJoin(deadline, validSince time.Time) *collection {
 	if c.running != nil {
 		return c.running
 	}
-	if c.ctx.Err() != nil {
-		return nil
-	}
 	run := &collection{deadline: deadline, done: make(chan struct{})}
-	c.running = run
-	c.background.Go(func() { c.run(run, validSince) })
-	return run
+	collect := func(ctx context.Context) { c.publish(c.collector.collect(ctx, c.published.Load(), validSince)) }
+	if c.background.start(deadline, collect, func() { c.end(run) }, "msg", "collection panicked") {
+		c.running = run
+	}
+	return c.running
 }
 
-// run makes one collection and publishes its snapshot.
-func (c *cache) run(run *collection, validSince time.Time) {
-	defer func() {
-		// One bad response must not end the process: the last snapshot stays, and the next scrape
-		// collects again.
-		if p := recover(); p != nil {
-			c.collector.metrics.panics.Inc()
-			level.Error(c.logger).Log("msg", "collection panicked", "err", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-		c.mu.Lock()
-		c.running = nil
-		c.mu.Unlock()
-		close(run.done)
-	}()
-	ctx, cancel := context.WithDeadline(c.ctx, run.deadline)
-	defer cancel()
-	c.publish(c.collector.collect(ctx, c.published.Load(), validSince))
+// end lets scrapes start another collection. After a panic, the last snapshot is still published.
+func (c *cache) end(run *collection) {
+	c.mu.Lock()
+	c.running = nil
+	c.mu.Unlock()
+	close(run.done)
 }
 
 // publish makes a snapshot the latest, with the latest recommendations.
 func (c *cache) publish(s *snapshot) {
-	for {
-		set := c.recommended.Load()
-		c.published.Store(s.asOf(c.cutoffs(), set, c.maxRecommendations))
-		if c.recommended.Load() == set {
-			return
-		}
-	}
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	c.published.Store(s.asOf(c.cutoffs(), c.recommended, c.maxRecommendations))
 }
 
-// publishRecommendations adds them to the last snapshot. A collection that publishes at the same
-// time does that itself.
+// publishRecommendations adds them to the last snapshot, and to those that follow.
 func (c *cache) publishRecommendations(set *recommendationSet) {
-	c.recommended.Store(set)
-	last := c.published.Load()
-	c.published.CompareAndSwap(last, last.asOf(c.cutoffs(), set, c.maxRecommendations))
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	c.recommended = set
+	c.published.Store(c.published.Load().asOf(c.cutoffs(), set, c.maxRecommendations))
 }
 
 // settleTime is how long a scrape waits beyond its deadline for a collection that ends at the same
@@ -179,7 +155,7 @@ func (c *cache) wait(ctx context.Context, run *collection) {
 	case <-ctx.Done():
 	}
 	deadline, _ := ctx.Deadline()
-	endsNow := c.ctx.Err() != nil || errors.Is(ctx.Err(), context.DeadlineExceeded) && !run.deadline.After(deadline)
+	endsNow := c.background.ctx.Err() != nil || errors.Is(ctx.Err(), context.DeadlineExceeded) && !run.deadline.After(deadline)
 	if !endsNow {
 		return
 	}
@@ -191,16 +167,17 @@ func (c *cache) wait(ctx context.Context, run *collection) {
 
 // latest returns the last snapshot, without the values that are too old to be served by now.
 func (c *cache) latest() *snapshot {
-	latest := c.published.Load()
-	now := c.cutoffs()
-	if !latest.expires(now) {
+	if latest := c.published.Load(); !latest.expires(c.cutoffs()) {
 		return latest
 	}
-	aged := latest.asOf(now, latest.recommendations, c.maxRecommendations)
-	if !c.published.CompareAndSwap(latest, aged) {
-		return c.published.Load()
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	latest, now := c.published.Load(), c.cutoffs()
+	if latest.expires(now) {
+		latest = latest.asOf(now, c.recommended, c.maxRecommendations)
+		c.published.Store(latest)
 	}
-	return aged
+	return latest
 }
 
 // cutoffs returns how old values can be now. A failing subscription's last good values are
@@ -214,12 +191,4 @@ func (c *cache) cutoffs() cutoffs {
 		healthy:         now.Add(-c.maxStale - c.ttl - c.timeout),
 		recommendations: now.Add(-azure.MaxRecommendationAge),
 	}
-}
-
-// close cancels the running collection, prevents others, and waits.
-func (c *cache) close() {
-	c.mu.Lock()
-	c.cancel()
-	c.mu.Unlock()
-	c.background.Wait()
 }

@@ -117,8 +117,9 @@ type Source interface {
 
 // Exporter collects secure scores on demand and serves them.
 type Exporter struct {
-	handlers *handlers
-	cache    *cache
+	handlers   *handlers
+	cache      *cache
+	background *background
 }
 
 // New returns an exporter that reads scores from source and recommendations from the reader, which
@@ -134,8 +135,9 @@ func New(source Source, reader *azure.RecommendationReader, api *APIMetrics, cfg
 	list := newSubscriptionList(source, cfg)
 	tags := newTagLabels(cfg.SubscriptionTags, cfg.Logger)
 	collector := &collector{source: source, subscriptions: list, metrics: metrics, families: familiesFor(cfg, tags, reader), logger: cfg.Logger, now: cfg.now}
-	cache := newCache(collector, reader, cfg)
-	return &Exporter{handlers: newHandlers(cache, tags, cfg), cache: cache}, nil
+	background := newBackground(metrics.panics, cfg.Logger)
+	cache := newCache(collector, background, reader, cfg)
+	return &Exporter{handlers: newHandlers(cache, tags, cfg), cache: cache, background: background}, nil
 }
 
 // Handler serves /metrics, /probe, /sd, /status, /-/healthy, /-/ready and the landing page.
@@ -155,9 +157,9 @@ func (e *Exporter) Shutdown(ctx context.Context) error {
 		drainCtx, cancel = context.WithDeadline(ctx, deadline.Add(-shutdownReserve))
 		defer cancel()
 	}
-	stop := context.AfterFunc(drainCtx, e.cache.cancel)
+	stop := context.AfterFunc(drainCtx, e.background.cancel)
 	defer stop()
 	err := e.handlers.drain(ctx)
-	e.cache.close()
+	e.background.close()
 	return err
 }

@@ -94,7 +94,7 @@ func startFrom(t testing.TB, tenant simulator.Tenant, cfg Config, azureCfg azure
 	if s.exporter, err = New(source(client), reader, api, cfg); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.exporter.cache.close)
+	t.Cleanup(s.exporter.background.close)
 	s.web = httptest.NewServer(s.exporter.Handler())
 	t.Cleanup(s.web.Close)
 	return s

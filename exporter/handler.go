@@ -44,7 +44,7 @@ func newHandlers(c *cache, tags []tagLabel, cfg Config) *handlers {
 		scrapes:   newSlots(cfg.MaxRequests),
 		probes:    newSlots(maxProbes),
 		pages:     semaphore.NewWeighted(maxStatusPages),
-		liveReads: newLiveReads(c),
+		liveReads: newLiveReads(c.collector, c.background),
 	}
 	metrics := promhttp.InstrumentMetricHandler(c.collector.metrics.registry, http.HandlerFunc(h.serveMetrics))
 	h.mux.Handle("GET /metrics", h.withScrapeDeadline(metrics.ServeHTTP))
@@ -97,7 +97,7 @@ func (h *handlers) withScrapeDeadline(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), h.timeout(r))
 		defer cancel()
-		stop := context.AfterFunc(h.cache.ctx, cancel)
+		stop := context.AfterFunc(h.cache.background.ctx, cancel)
 		defer stop()
 		next(w, r.WithContext(ctx))
 	})

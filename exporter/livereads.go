@@ -2,8 +2,7 @@ package exporter
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
+	"errors"
 	"sync"
 	"time"
 
@@ -20,10 +19,9 @@ const maxLiveReads = 8
 // liveReads read single subscriptions for probes. Overlapping probes of one subscription share
 // one read.
 type liveReads struct {
-	collector *collector
-	ctx       context.Context // of all reads
-	running   *sync.WaitGroup
-	turns     *semaphore.Weighted
+	collector  *collector
+	background *background
+	turns      *semaphore.Weighted
 
 	mu   sync.Mutex
 	byID map[string]*liveRead
@@ -33,14 +31,11 @@ type liveReads struct {
 type liveRead struct {
 	deadline time.Time
 	done     chan struct{} // closed once result is set
-	result   *subscription
+	result   *subscription // nil after a panic
 }
 
-func newLiveReads(c *cache) *liveReads {
-	return &liveReads{
-		collector: c.collector, ctx: c.ctx, running: &c.background,
-		turns: semaphore.NewWeighted(maxLiveReads), byID: map[string]*liveRead{},
-	}
+func newLiveReads(c *collector, b *background) *liveReads {
+	return &liveReads{collector: c, background: b, turns: semaphore.NewWeighted(maxLiveReads), byID: map[string]*liveRead{}}
 }
 
 // get reads the subscription before ctx ends, or joins a probe that is reading it.
@@ -48,10 +43,16 @@ func (l *liveReads) get(ctx context.Context, s azure.Subscription) *subscription
 	deadline, _ := ctx.Deadline()
 	for {
 		read := l.startOrJoin(s, deadline)
+		if read == nil { // shutting down
+			return l.failed(s, context.Canceled)
+		}
 		select {
 		case <-read.done:
 		case <-ctx.Done():
 			return l.failed(s, ctx.Err())
+		}
+		if read.result == nil {
+			return l.failed(s, errors.New("the probe panicked"))
 		}
 		if azure.ReasonOf(read.result.err) != azure.ReasonTimeout || !read.deadline.Before(deadline) {
 			return read.result
@@ -59,6 +60,8 @@ func (l *liveReads) get(ctx context.Context, s azure.Subscription) *subscription
 	}
 }
 
+// startOrJoin returns the running read of the subscription. When there is none it starts one. It
+// returns nil when the exporter is shutting down.
 func (l *liveReads) startOrJoin(s azure.Subscription, deadline time.Time) *liveRead {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,33 +69,27 @@ func (l *liveReads) startOrJoin(s azure.Subscription, deadline time.Time) *liveR
 		return read
 	}
 	read := &liveRead{deadline: deadline, done: make(chan struct{})}
-	l.byID[s.ID] = read
-	l.running.Go(func() {
-		ctx, cancel := context.WithDeadline(l.ctx, deadline)
-		defer cancel()
-		read.result = l.read(ctx, s)
+	work := func(ctx context.Context) { read.result = l.read(ctx, s) }
+	done := func() {
 		l.mu.Lock()
 		delete(l.byID, s.ID)
 		l.mu.Unlock()
 		close(read.done)
-	})
+	}
+	if !l.background.start(deadline, work, done, "msg", "probe panicked", "subscription_id", s.ID) {
+		return nil
+	}
+	l.byID[s.ID] = read
 	return read
 }
 
 // read reads the subscription once it has a turn.
-func (l *liveReads) read(ctx context.Context, s azure.Subscription) (result *subscription) {
-	defer func() {
-		if p := recover(); p != nil {
-			l.collector.metrics.panics.Inc()
-			level.Error(l.collector.logger).Log("msg", "probe panicked", "subscription_id", s.ID, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
-			result = l.failed(s, fmt.Errorf("probe panicked: %v", p))
-		}
-	}()
+func (l *liveReads) read(ctx context.Context, s azure.Subscription) *subscription {
 	if err := l.turns.Acquire(ctx, 1); err != nil {
 		return l.failed(s, err)
 	}
 	defer l.turns.Release(1)
-	result = &subscription{Subscription: s}
+	result := &subscription{Subscription: s}
 	result.record(l.collector.source.SecureScores(ctx, []string{s.ID})[0], l.collector.now())
 	if result.err != nil {
 		return l.failed(s, result.err)

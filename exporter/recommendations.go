@@ -2,8 +2,6 @@ package exporter
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -30,20 +28,18 @@ const (
 // recommendations are refreshed in the background of scrapes. They never delay a scrape, and never
 // change a score.
 type recommendations struct {
-	reader   *azure.RecommendationReader // nil: off
-	interval time.Duration
-	publish  func(*recommendationSet)
-	panicked func()
-	logger   log.Logger
-	now      func() time.Time
-
-	ctx     context.Context // of all refreshes
-	running *sync.WaitGroup
+	reader     *azure.RecommendationReader // nil: off
+	background *background
+	interval   time.Duration
+	publish    func(*recommendationSet)
+	logger     log.Logger
+	now        func() time.Time
 
 	mu      sync.Mutex
 	busy    bool
 	dueAt   time.Time
-	success time.Time // the end of the last complete refresh
+	pause   time.Duration // from the end of the refresh until the next one is due
+	success time.Time     // the end of the last complete refresh
 	failing map[string]azure.Reason
 }
 
@@ -62,11 +58,18 @@ func (r *recommendations) refreshIfDue(s *snapshot) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.busy || r.now().Before(r.dueAt) || r.ctx.Err() != nil {
+	if r.busy || r.now().Before(r.dueAt) {
 		return
 	}
-	r.busy = true
-	r.running.Go(func() { r.refresh(assessed(s)) })
+	refresh := func(ctx context.Context) { r.refresh(ctx, assessed(s)) }
+	r.busy = r.background.start(time.Now().Add(recommendationsTimeout), refresh, r.end, "msg", "refresh of recommendations panicked")
+}
+
+// end lets a scrape start the next refresh after the pause.
+func (r *recommendations) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.busy, r.dueAt = false, r.now().Add(r.pause)
 }
 
 // assessed returns the active subscriptions, and whether their controls have healthy and unhealthy
@@ -92,19 +95,8 @@ func assessed(s *snapshot) []azure.AssessedSubscription {
 }
 
 // refresh reads the recommendations and publishes them.
-func (r *recommendations) refresh(subscriptions []azure.AssessedSubscription) {
-	retry := recommendationsRetry
-	defer func() {
-		if p := recover(); p != nil {
-			r.panicked()
-			level.Error(r.logger).Log("msg", "refresh of recommendations panicked", "err", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-		r.mu.Lock()
-		r.busy, r.dueAt = false, r.now().Add(retry)
-		r.mu.Unlock()
-	}()
-	ctx, cancel := context.WithTimeout(r.ctx, recommendationsTimeout)
-	defer cancel()
+func (r *recommendations) refresh(ctx context.Context, subscriptions []azure.AssessedSubscription) {
+	r.pause = recommendationsRetry
 	set := &recommendationSet{Recommendations: r.reader.Refresh(ctx, subscriptions), byID: make(map[string]*azure.SubscriptionRecommendations, len(subscriptions))}
 	failed, transient := 0, false
 	for i := range set.Subscriptions {
@@ -115,11 +107,11 @@ func (r *recommendations) refresh(subscriptions []azure.AssessedSubscription) {
 			transient = transient || isTransient(azure.ReasonOf(s.Err))
 		}
 	}
-	if r.ctx.Err() != nil {
+	if r.background.ctx.Err() != nil {
 		return // shutting down
 	}
 	if failed < len(set.Subscriptions) || failed == 0 {
-		retry = r.interval
+		r.pause = r.interval
 	}
 	if !transient && set.Err == nil { // a refresh is complete without what Azure refuses
 		r.success = r.now()
