@@ -13,22 +13,23 @@ import (
 	"unicode/utf8"
 
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/exporter"
 )
 
 // check makes every request that a scrape makes and prints which of them fail and how to fix that.
-func check(ctx context.Context, client *azure.Client, recommendations bool, format string, stdout, stderr *os.File) int {
+func check(ctx context.Context, client *azure.Client, cfg *config, stdout, stderr *os.File) int {
 	progress := &progress{w: stderr}
 	report := client.Check(ctx, progress.start, progress.advance)
 	progress.erase()
 	if len(report.Subscriptions) > 0 {
 		graph := azure.NewResourceGraph(client)
 		report.CheckManagementGroups(ctx, graph)
-		if recommendations {
+		if cfg.exporter.Recommendations != exporter.RecommendationsOff {
 			report.CheckRecommendations(ctx, graph)
 		}
 	}
 	var err error
-	if format == "json" {
+	if cfg.output == "json" {
 		encoder := json.NewEncoder(stdout)
 		encoder.SetEscapeHTML(false)
 		encoder.SetIndent("", "  ")
@@ -41,8 +42,7 @@ func check(ctx context.Context, client *azure.Client, recommendations bool, form
 		_, err = io.WriteString(stdout, text)
 	}
 	if err != nil {
-		printError(stderr, err)
-		return exitFailure
+		return fail(stderr, err)
 	}
 	if !report.OK {
 		return exitFailure

@@ -16,67 +16,83 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
 
-// export writes one list of all subscriptions to path, in the shape of the API's own response. A
-// subscription that cannot be read is reported and left out. If none can be read, nothing is
-// written.
-func export(ctx context.Context, client *azure.Client, list azure.List, path string, stdout, stderr *os.File) int {
-	target, ids, err := openExport(ctx, client, path, stdout)
+// document is the content of an export.
+type document struct {
+	text       []byte
+	items      int
+	kind       string  // of one item
+	failures   []error // of subscriptions that are left out
+	incomplete error   // why details of the items are missing, or nil
+}
+
+// exportReader reads the document about these subscriptions.
+type exportReader func(ctx context.Context, client *azure.Client, subscriptionIDs []string) (document, error)
+
+// export writes a document about all subscriptions to path. A subscription that cannot be read is
+// reported and left out. If none can be read, nothing is written.
+func export(ctx context.Context, client *azure.Client, read exportReader, path string, stdout, stderr *os.File) int {
+	target, err := openTarget(path, stdout) // first, so that a wrong path fails before Azure is asked
 	if err != nil {
 		return fail(stderr, err)
 	}
 	defer target.discard()
-	progress := &progress{w: stderr, total: len(ids)}
-	lists := client.Export(ctx, list, ids, progress.advance)
-	progress.erase()
+	ids, err := activeSubscriptions(ctx, client)
+	if err != nil {
+		return fail(stderr, err)
+	}
+	doc, err := read(ctx, client, ids)
 	if ctx.Err() != nil {
 		return fail(stderr, errors.New("interrupted, nothing was written"))
 	}
-
-	var items [][]byte
-	failed := 0
-	for _, l := range lists {
-		if l.Err != nil {
-			printError(stderr, l.Err)
-			failed++
-		}
-		for _, item := range l.Items {
-			items = append(items, item)
-		}
+	for _, failure := range doc.failures {
+		printError(stderr, failure)
 	}
-	if failed == len(ids) {
+	switch {
+	case len(doc.failures) == len(ids):
 		return fail(stderr, errors.New("no subscription could be read, nothing was written; run check"))
-	}
-	// json.Marshal would escape < and >, which Azure does not.
-	var text bytes.Buffer
-	document := slices.Concat([]byte(`{"value":[`), bytes.Join(items, []byte(",")), []byte("]}\n"))
-	if err := json.Indent(&text, document, "", "  "); err != nil {
+	case err != nil:
 		return fail(stderr, err)
 	}
-	if err := target.write(text.Bytes()); err != nil {
+	if err := target.write(doc.text); err != nil {
 		return fail(stderr, err)
 	}
 	if target.File != stdout {
-		fmt.Fprintf(stderr, "%s: %s from %s\n", path, plural(len(items), "item", "items"), plural(len(ids)-failed, "subscription", "subscriptions"))
+		fmt.Fprintf(stderr, "%s: %s from %s\n", path, plural(doc.items, doc.kind, doc.kind+"s"), plural(len(ids)-len(doc.failures), "subscription", "subscriptions"))
 	}
-	if failed > 0 {
+	switch {
+	case doc.incomplete != nil:
+		return fail(stderr, doc.incomplete)
+	case len(doc.failures) > 0:
 		return exitFailure
 	}
 	return exitOK
 }
 
-// openExport opens the target, and then lists the subscriptions: a wrong path fails before Azure is
-// asked.
-func openExport(ctx context.Context, client *azure.Client, path string, stdout *os.File) (target, []string, error) {
-	opened, err := openTarget(path, stdout)
-	if err != nil {
-		return target{}, nil, err
+// readList reads a list in the shape of the API's own response, and shows the progress on a
+// terminal.
+func readList(list azure.List, terminal *os.File) exportReader {
+	return func(ctx context.Context, client *azure.Client, ids []string) (document, error) {
+		progress := &progress{w: terminal, total: len(ids)}
+		lists := client.Export(ctx, list, ids, progress.advance)
+		progress.erase()
+		doc := document{kind: "item"}
+		var items [][]byte
+		for _, l := range lists {
+			if l.Err != nil {
+				doc.failures = append(doc.failures, l.Err)
+			}
+			for _, item := range l.Items {
+				items = append(items, item)
+			}
+		}
+		doc.items = len(items)
+		// json.Marshal would escape < and >, which Azure does not.
+		var text bytes.Buffer
+		value := slices.Concat([]byte(`{"value":[`), bytes.Join(items, []byte(",")), []byte("]}\n"))
+		err := json.Indent(&text, value, "", "  ")
+		doc.text = text.Bytes()
+		return doc, err
 	}
-	ids, err := activeSubscriptions(ctx, client)
-	if err != nil {
-		opened.discard()
-		return target{}, nil, err
-	}
-	return opened, ids, nil
 }
 
 // activeSubscriptions returns the IDs of the subscriptions that Azure scores, within a minute.
@@ -109,7 +125,6 @@ type target struct {
 	path string // to rename File to; empty for standard output, devices and pipes
 }
 
-// openTarget is called before any request to Azure, so that a wrong path fails at once.
 func openTarget(path string, stdout *os.File) (target, error) {
 	if path == "-" || path == "" { // kingpin parses "-o -" as ""
 		return target{File: stdout}, nil

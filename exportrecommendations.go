@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,51 +13,30 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
 
-// exportRecommendations writes one row per subscription and recommendation to path: JSON, or CSV if
-// the name ends in .csv. A subscription that cannot be read is reported and left out.
-func exportRecommendations(ctx context.Context, client *azure.Client, path string, stdout, stderr *os.File) int {
-	target, ids, err := openExport(ctx, client, path, stdout)
-	if err != nil {
-		return fail(stderr, err)
-	}
-	defer target.discard()
-	read := azure.NewResourceGraph(client).ExportRecommendations(ctx, ids)
-	if ctx.Err() != nil {
-		return fail(stderr, errors.New("interrupted, nothing was written"))
-	}
-	failed := 0
-	for _, s := range read.Subscriptions {
-		if s.Err != nil {
-			printError(stderr, s.Err)
-			failed++
-		}
-	}
-	if failed == len(ids) {
-		return fail(stderr, errors.New("no recommendations could be read, nothing was written; run check"))
-	}
-	if read.Err != nil {
-		printError(stderr, fmt.Errorf("names or controls are incomplete: %w", read.Err))
-	}
-
-	rows := slices.Collect(read.Rows())
+// readRecommendations reads one row per subscription and recommendation: CSV if path ends in .csv,
+// otherwise JSON.
+func readRecommendations(path string) exportReader {
 	encode := recommendationsJSON
 	if strings.HasSuffix(strings.ToLower(path), ".csv") {
 		encode = recommendationsCSV
 	}
-	text, err := encode(rows)
-	if err != nil {
-		return fail(stderr, err)
+	return func(ctx context.Context, client *azure.Client, ids []string) (document, error) {
+		read := azure.NewResourceGraph(client).ExportRecommendations(ctx, ids)
+		doc := document{kind: "recommendation"}
+		for _, s := range read.Subscriptions {
+			if s.Err != nil {
+				doc.failures = append(doc.failures, s.Err)
+			}
+		}
+		if read.Err != nil {
+			doc.incomplete = fmt.Errorf("names or controls are incomplete: %w", read.Err)
+		}
+		rows := slices.Collect(read.Rows())
+		doc.items = len(rows)
+		var err error
+		doc.text, err = encode(rows)
+		return doc, err
 	}
-	if err := target.write(text); err != nil {
-		return fail(stderr, err)
-	}
-	if target.File != stdout {
-		fmt.Fprintf(stderr, "%s: %s from %s\n", path, plural(len(rows), "recommendation", "recommendations"), plural(len(ids)-failed, "subscription", "subscriptions"))
-	}
-	if failed > 0 || read.Err != nil {
-		return exitFailure
-	}
-	return exitOK
 }
 
 func recommendationsJSON(rows []azure.RecommendationRow) ([]byte, error) {

@@ -152,10 +152,9 @@ func newApp(c *config) *kingpin.Application {
 	check.Flag("output", "Format: table, json.").NoEnvar().Default("table").EnumVar(&c.output, "table", "json")
 
 	explainErrors(app.Model().FlagGroupModel, app.GetFlag)
-	explainErrors(scores.Model().FlagGroupModel, scores.GetFlag)
-	explainErrors(controls.Model().FlagGroupModel, controls.GetFlag)
-	explainErrors(recommendations.Model().FlagGroupModel, recommendations.GetFlag)
-	explainErrors(check.Model().FlagGroupModel, check.GetFlag)
+	for _, command := range []*kingpin.CmdClause{scores, controls, recommendations, check} {
+		explainErrors(command.Model().FlagGroupModel, command.GetFlag)
+	}
 	return app
 }
 

@@ -54,8 +54,7 @@ func run(args []string, stdout, stderr *os.File) int {
 	if cfg.demo {
 		tenant, err := startDemo(cfg, logger)
 		if err != nil {
-			printError(stderr, err)
-			return exitFailure
+			return fail(stderr, err)
 		}
 		defer tenant.Close()
 	}
@@ -74,13 +73,13 @@ func run(args []string, stdout, stderr *os.File) int {
 	defer stop()
 	switch cfg.command {
 	case "export scores":
-		return export(ctx, client, azure.SecureScores, cfg.output, stdout, stderr)
+		return export(ctx, client, readList(azure.SecureScores, stderr), cfg.output, stdout, stderr)
 	case "export controls":
-		return export(ctx, client, azure.SecureScoreControls, cfg.output, stdout, stderr)
+		return export(ctx, client, readList(azure.SecureScoreControls, stderr), cfg.output, stdout, stderr)
 	case "export recommendations":
-		return exportRecommendations(ctx, client, cfg.output, stdout, stderr)
+		return export(ctx, client, readRecommendations(cfg.output), cfg.output, stdout, stderr)
 	case "check":
-		return check(ctx, client, cfg.exporter.Recommendations != exporter.RecommendationsOff, cfg.output, stdout, stderr)
+		return check(ctx, client, cfg, stdout, stderr)
 	}
 	return serve(ctx, cfg, client, api, logger)
 }
