@@ -23,15 +23,15 @@ var summaryFamilies = []family{
 		}),
 	perSnapshot("recommendations_scrape_failure", "1 while the recommendations of the subscription cannot be read, with the reason of the last refresh; absent otherwise.",
 		func(w *sampleWriter, s *snapshot) {
-			for i, sub := range s.subscriptions {
-				if fix := s.toFix(i); fix != nil && fix.reason != "" {
-					w.sample(1, label{"reason", string(fix.reason)}, label{"subscription_id", sub.ID})
+			for i, r := range s.rankings {
+				if r != nil && r.reason != "" {
+					w.sample(1, label{"reason", string(r.reason)}, label{"subscription_id", s.subscriptions[i].ID})
 				}
 			}
 		}),
 	perSnapshot("unhealthy_recommendations", "Distinct unhealthy recommendations by severity, from assessments in Azure Resource Graph (2024-04-01). All recommendations of a dynamic category count as one.",
 		func(w *sampleWriter, s *snapshot) {
-			eachScopeToFix(s, func(sub *subscription, scope *scopeToFix) {
+			eachRankedScope(s, func(sub *subscription, scope *rankedScope) {
 				for severity := azure.SeverityCritical; ; severity-- {
 					if n := scope.bySeverity[severity]; n > 0 || severity != azure.SeverityUnknown {
 						w.sample(float64(n), scope.labels(sub.ID, label{"recommendation_severity", severity.String()})...)
@@ -48,7 +48,7 @@ var summaryFamilies = []family{
 var fullFamilies = append([]family{
 	perSnapshot("recommendation_max_increase", "Upper bound in points of what the control gains when this recommendation alone is fixed. Bounds are not additive: a resource counts only when it follows all recommendations of the control.",
 		func(w *sampleWriter, s *snapshot) {
-			eachScopeToFix(s, func(sub *subscription, scope *scopeToFix) {
+			eachRankedScope(s, func(sub *subscription, scope *rankedScope) {
 				for _, r := range scope.recommendations {
 					for _, i := range r.increases {
 						key := i.control.key.Value()
@@ -59,7 +59,7 @@ var fullFamilies = append([]family{
 		}),
 	perSnapshot("recommendation_resources", "Resources that do not follow the recommendation, by state: unhealthy or exempt. Findings instead of resources for a dynamic category. From assessments in Azure Resource Graph (2024-04-01).",
 		func(w *sampleWriter, s *snapshot) {
-			eachScopeToFix(s, func(sub *subscription, scope *scopeToFix) {
+			eachRankedScope(s, func(sub *subscription, scope *rankedScope) {
 				resources := func(id, state string, n uint64) {
 					if n > 0 {
 						w.sample(float64(n), scope.labels(sub.ID, label{"recommendation_id", id}, label{"state", state})...)
@@ -131,7 +131,7 @@ func infoLabels(r *azure.Recommendation) []label {
 }
 
 // labels are those of the scope, and others, by name.
-func (s *scopeToFix) labels(subscriptionID string, others ...label) []label {
+func (s *rankedScope) labels(subscriptionID string, others ...label) []label {
 	labels := make([]label, 0, 3+len(others))
 	if s.connector != "" {
 		labels = append(labels, label{"connector", s.connector})
@@ -143,13 +143,14 @@ func (s *scopeToFix) labels(subscriptionID string, others ...label) []label {
 	return labels
 }
 
-// eachScopeToFix calls do for every subscription and connector whose recommendations are known.
-func eachScopeToFix(s *snapshot, do func(*subscription, *scopeToFix)) {
-	for i, sub := range s.subscriptions {
-		if fix := s.toFix(i); fix != nil {
-			for n := range fix.scopes {
-				do(sub, &fix.scopes[n])
-			}
+// eachRankedScope calls do for every subscription and connector whose recommendations are known.
+func eachRankedScope(s *snapshot, do func(*subscription, *rankedScope)) {
+	for i, r := range s.rankings {
+		if r == nil {
+			continue
+		}
+		for n := range r.scopes {
+			do(s.subscriptions[i], &r.scopes[n])
 		}
 	}
 }

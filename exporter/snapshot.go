@@ -22,7 +22,7 @@ type snapshot struct {
 	oldest        oldest
 
 	recommendations *recommendationSet // nil until they are first read
-	fixes           []*toFix           // of the subscriptions, in the same order
+	rankings        []*ranking         // of the subscriptions, in the same order; nil where unknown
 
 	renderings renderings
 	rendered   atomic.Int64 // nanoseconds that the last rendering took
@@ -55,15 +55,13 @@ type oldest struct {
 // seal completes a snapshot before it is published.
 func (s *snapshot) seal(c cutoffs, set *recommendationSet, maxRecommendations int) *snapshot {
 	s.cutoffs, s.oldest = c, oldest{poll: s.collectedAt}
-	if set != nil {
-		s.recommendations, s.fixes = set, make([]*toFix, len(s.subscriptions))
-		for i, sub := range s.subscriptions {
-			s.fixes[i] = newToFix(set, sub, c, maxRecommendations)
-		}
-	}
-	for _, sub := range s.subscriptions {
+	s.recommendations, s.rankings = set, make([]*ranking, len(s.subscriptions))
+	for i, sub := range s.subscriptions {
 		if !sub.Active() {
 			continue
+		}
+		if set != nil {
+			s.rankings[i] = newRanking(set, sub, c, maxRecommendations)
 		}
 		s.oldest.poll = earlier(s.oldest.poll, sub.polledAt())
 		v := c.values(sub)
@@ -91,21 +89,13 @@ func (s *snapshot) expires(now cutoffs) bool {
 		!s.oldest.healthy.IsZero() && s.oldest.healthy.Before(now.healthy)
 }
 
-// toFix returns what the subscription with this index has to fix, or nil if that is unknown.
-func (s *snapshot) toFix(i int) *toFix {
-	if s.fixes == nil {
-		return nil
-	}
-	return s.fixes[i]
-}
-
 // beyondMaximum is the number of recommendations beyond the maximum, and whether the
 // recommendations of any subscription are known.
 func (s *snapshot) beyondMaximum() (n int, known bool) {
-	for _, fix := range s.fixes {
-		if fix != nil {
-			n += fix.beyond
-			known = known || len(fix.scopes) > 0
+	for _, r := range s.rankings {
+		if r != nil {
+			n += r.beyond
+			known = known || len(r.scopes) > 0
 		}
 	}
 	return n, known

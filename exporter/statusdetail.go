@@ -63,7 +63,7 @@ func newStatusDetail(s *snapshot, sub *subscription, portal func(subscriptionID 
 	if v == nil {
 		return d
 	}
-	totals := newTotals(s)
+	totals, ranked := newTotals(s), s.rankings[s.index(sub.ID)]
 	scores := map[scoreKey]*score{}
 	for i := range v.scores {
 		scores[v.scores[i].key.Value()] = &v.scores[i]
@@ -79,7 +79,7 @@ func newStatusDetail(s *snapshot, sub *subscription, portal func(subscriptionID 
 			sections[key] = &statusSection{statusScore: newStatusScore(&score{key: unique.Make(key)}, nil, totals)}
 		}
 		shown := newStatusControl(c, scores[key], totals)
-		shown.Recommendations = recommendationsOf(s.toFix(s.index(sub.ID)), c)
+		shown.Recommendations = recommendationsOf(ranked, c)
 		sections[key].Controls = append(sections[key].Controls, shown)
 	}
 	for _, section := range sections {
@@ -95,12 +95,12 @@ func newStatusDetail(s *snapshot, sub *subscription, portal func(subscriptionID 
 }
 
 // recommendationsOf returns the recommendations that a control can gain points from.
-func recommendationsOf(fix *toFix, c *control) []statusRecommendation {
-	if fix == nil {
+func recommendationsOf(ranked *ranking, c *control) []statusRecommendation {
+	if ranked == nil {
 		return nil
 	}
 	var all []statusRecommendation
-	for _, scope := range fix.scopes {
+	for _, scope := range ranked.scopes {
 		for _, r := range scope.recommendations {
 			for _, i := range r.increases {
 				if i.control == c {

@@ -76,11 +76,11 @@ func addRecommendations(s *snapshot, byID map[string]*fixNext) {
 		return
 	}
 	scopes := make([]int, len(s.recommendations.List))
-	for i, fix := range s.fixes {
-		read := s.recommendations.byID[s.subscriptions[i].ID]
-		if fix == nil || len(fix.scopes) == 0 || read == nil {
+	for i, ranked := range s.rankings {
+		if ranked == nil || len(ranked.scopes) == 0 {
 			continue
 		}
+		read := s.recommendations.byID[s.subscriptions[i].ID]
 		for _, scope := range read.Scopes {
 			for _, c := range scope.Counts {
 				if c.Unhealthy > 0 {

@@ -14,25 +14,25 @@ const otherID = "other"
 // environmentAzure is that of a subscription itself.
 const environmentAzure = "Azure"
 
-// toFix is what a subscription and its connectors have to fix.
-type toFix struct {
-	scopes []scopeToFix
-	// beyond is the number of recommendations beyond the maximum.
-	beyond int
+// ranking holds the recommendations of a subscription and its connectors by urgency, up to a
+// maximum.
+type ranking struct {
+	scopes []rankedScope
+	beyond int          // recommendations beyond the maximum
 	reason azure.Reason // why they cannot be read; empty if they can
 }
 
-// scopeToFix is what a subscription itself, or one of its connectors, has to fix.
-type scopeToFix struct {
+// rankedScope holds those of the subscription itself, or of one of its connectors.
+type rankedScope struct {
 	environment, connector string
 	bySeverity             [azure.SeverityCritical + 1]int // unhealthy recommendations
-	recommendations        []recommendationToFix           // most urgent first
+	recommendations        []rankedRecommendation           // most urgent first
 	otherUnhealthy         uint64                          // resources of those beyond the maximum
 	otherExempt            uint64
 }
 
-// recommendationToFix is a recommendation with resources that do not follow it.
-type recommendationToFix struct {
+// rankedRecommendation is a recommendation that resources do not follow.
+type rankedRecommendation struct {
 	*azure.Recommendation
 	unhealthy, exempt uint32
 	increases         []increase
@@ -46,7 +46,7 @@ type increase struct {
 }
 
 // maxIncrease is the largest of the bounds.
-func (r *recommendationToFix) maxIncrease() float64 {
+func (r *rankedRecommendation) maxIncrease() float64 {
 	most := 0.0
 	for _, i := range r.increases {
 		most = max(most, i.points)
@@ -54,24 +54,21 @@ func (r *recommendationToFix) maxIncrease() float64 {
 	return most
 }
 
-// newToFix joins a subscription's recommendations with the controls of the same snapshot. It keeps
+// newRanking joins a subscription's recommendations with the controls of the same snapshot. It keeps
 // the most urgent ones up to the maximum.
-func newToFix(set *recommendationSet, s *subscription, c cutoffs, maximum int) *toFix {
+func newRanking(set *recommendationSet, s *subscription, c cutoffs, maximum int) *ranking {
 	read, v := set.byID[s.ID], c.values(s)
-	if read == nil || !s.Active() {
+	if read == nil {
 		return nil
 	}
-	fix := &toFix{}
-	if read.Err != nil {
-		fix.reason = azure.ReasonOf(read.Err)
-	}
+	ranked := &ranking{reason: azure.ReasonOf(read.Err)}
 	if read.ReadAt.Before(c.recommendations) {
-		return fix
+		return ranked
 	}
-	fix.scopes = scopesOf(read, v)
-	var all []*recommendationToFix
-	for i := range fix.scopes {
-		scope := &fix.scopes[i]
+	ranked.scopes = scopesOf(read, v)
+	var all []*rankedRecommendation
+	for i := range ranked.scopes {
+		scope := &ranked.scopes[i]
 		for _, c := range countsOf(read, scope.connector) {
 			r := &set.List[c.Index]
 			if r.ID == otherID || c.Unhealthy+c.Exempt == 0 {
@@ -80,7 +77,7 @@ func newToFix(set *recommendationSet, s *subscription, c cutoffs, maximum int) *
 			if c.Unhealthy > 0 {
 				scope.bySeverity[r.Severity]++
 			}
-			scope.recommendations = append(scope.recommendations, recommendationToFix{
+			scope.recommendations = append(scope.recommendations, rankedRecommendation{
 				Recommendation: r, unhealthy: c.Unhealthy, exempt: c.Exempt, increases: increasesOf(r, c.Unhealthy, scope, v),
 			})
 		}
@@ -89,42 +86,42 @@ func newToFix(set *recommendationSet, s *subscription, c cutoffs, maximum int) *
 		}
 	}
 	if len(all) > maximum {
-		fix.beyond = len(all) - maximum
-		fix.keepMostUrgent(all, maximum)
+		ranked.keepMostUrgent(all, maximum)
 	}
-	for i := range fix.scopes {
-		slices.SortFunc(fix.scopes[i].recommendations, func(a, b recommendationToFix) int { return moreUrgent(&a, &b) })
+	for i := range ranked.scopes {
+		slices.SortFunc(ranked.scopes[i].recommendations, func(a, b rankedRecommendation) int { return compareUrgency(&a, &b) })
 	}
-	return fix
+	return ranked
 }
 
 // keepMostUrgent aggregates all but the most urgent recommendations. Replicas choose the same ones,
 // because the choice depends on this snapshot alone.
-func (f *toFix) keepMostUrgent(all []*recommendationToFix, maximum int) {
-	slices.SortStableFunc(all, moreUrgent)
-	kept := make(map[*recommendationToFix]bool, maximum)
-	for _, r := range all[:maximum] {
-		kept[r] = true
+func (r *ranking) keepMostUrgent(all []*rankedRecommendation, maximum int) {
+	slices.SortStableFunc(all, compareUrgency)
+	kept := make(map[*rankedRecommendation]bool, maximum)
+	for _, urgent := range all[:maximum] {
+		kept[urgent] = true
 	}
-	for i := range f.scopes {
-		scope := &f.scopes[i]
-		shown := make([]recommendationToFix, 0, maximum)
+	r.beyond = len(all) - maximum
+	for i := range r.scopes {
+		scope := &r.scopes[i]
+		shown := make([]rankedRecommendation, 0, maximum)
 		for n := range scope.recommendations {
-			r := &scope.recommendations[n]
-			if kept[r] {
-				shown = append(shown, *r)
+			recommendation := &scope.recommendations[n]
+			if kept[recommendation] {
+				shown = append(shown, *recommendation)
 				continue
 			}
-			scope.otherUnhealthy += uint64(r.unhealthy)
-			scope.otherExempt += uint64(r.exempt)
+			scope.otherUnhealthy += uint64(recommendation.unhealthy)
+			scope.otherExempt += uint64(recommendation.exempt)
 		}
 		scope.recommendations = slices.Clip(shown)
 	}
 }
 
-// moreUrgent orders recommendations by severity, bound and ID. Those with exempt resources alone
+// compareUrgency orders recommendations by severity, bound and ID. Those with exempt resources alone
 // come last.
-func moreUrgent(a, b *recommendationToFix) int {
+func compareUrgency(a, b *rankedRecommendation) int {
 	return cmp.Or(
 		cmp.Compare(boolean(b.unhealthy > 0), boolean(a.unhealthy > 0)),
 		cmp.Compare(b.Severity, a.Severity),
@@ -135,11 +132,11 @@ func moreUrgent(a, b *recommendationToFix) int {
 
 // scopesOf returns the subscription itself, its connectors with a score, and those with a
 // recommendation. The environment of a connector is that of its score if there is one.
-func scopesOf(read *azure.SubscriptionRecommendations, v *values) []scopeToFix {
-	scopes := []scopeToFix{{environment: environmentAzure}}
+func scopesOf(read *azure.SubscriptionRecommendations, v *values) []rankedScope {
+	scopes := []rankedScope{{environment: environmentAzure}}
 	add := func(environment, connector string) {
-		if !slices.ContainsFunc(scopes, func(s scopeToFix) bool { return s.connector == connector }) {
-			scopes = append(scopes, scopeToFix{environment: environment, connector: connector})
+		if !slices.ContainsFunc(scopes, func(s rankedScope) bool { return s.connector == connector }) {
+			scopes = append(scopes, rankedScope{environment: environment, connector: connector})
 		}
 	}
 	if v != nil {
@@ -165,7 +162,7 @@ func countsOf(read *azure.SubscriptionRecommendations, connector string) []azure
 
 // increasesOf returns the bounds of a recommendation in the controls that it belongs to. There are
 // none for a preview and a folded category, which do not count towards the score.
-func increasesOf(r *azure.Recommendation, unhealthy uint32, scope *scopeToFix, v *values) []increase {
+func increasesOf(r *azure.Recommendation, unhealthy uint32, scope *rankedScope, v *values) []increase {
 	if v == nil || unhealthy == 0 || r.Preview || len(r.ControlIDs) == 0 {
 		return nil
 	}
