@@ -28,9 +28,9 @@ func newBackground(panics prometheus.Counter, logger log.Logger) *background {
 	return &background{ctx: ctx, cancel: cancel, panics: panics, logger: logger}
 }
 
-// start runs work and then done in a goroutine. The context of work ends at the deadline. A panic in
-// work does not end the process: it is counted, and logged with keyvals. start returns false, and
-// runs nothing, when the exporter is shutting down.
+// start runs work and then done in a goroutine. The context of work ends at the deadline. A panic
+// in work does not end the process: it is counted, and logged with keyvals. start returns false,
+// and runs nothing, when the exporter is shutting down.
 func (b *background) start(deadline time.Time, work func(context.Context), done func(), keyvals ...any) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -164,7 +164,7 @@ func TestSD_Ownership(t *testing.T) {
 	}
 }
 
-func TestStatusOwnership_Filters(t *testing.T) {
+func TestStatusList_OwnersAndGroups(t *testing.T) {
 	t.Parallel()
 	cfg, azureCfg := ownedConfigs()
 	tenant := ownedTenant()
@@ -211,7 +211,7 @@ func TestStatusOwnership_Filters(t *testing.T) {
 }
 
 // Without owners there is no column for them.
-func TestStatusOwnership_Unknown(t *testing.T) {
+func TestStatusList_NoOwners(t *testing.T) {
 	t.Parallel()
 	s := start(t, simulator.Generate(2, 1), DefaultConfig(), azure.Config{})
 	s.scrape(t, "10")
@@ -221,7 +221,7 @@ func TestStatusOwnership_Unknown(t *testing.T) {
 }
 
 // Owners and groups to choose from are bounded.
-func TestStatusOwnership_ManyOptions(t *testing.T) {
+func TestStatusList_ManyOwners(t *testing.T) {
 	t.Parallel()
 	texts := map[string]string{}
 	for i := range 2000 {

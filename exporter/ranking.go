@@ -26,7 +26,7 @@ type ranking struct {
 type rankedScope struct {
 	environment, connector string
 	bySeverity             [azure.SeverityCritical + 1]int // unhealthy recommendations
-	recommendations        []rankedRecommendation           // most urgent first
+	recommendations        []rankedRecommendation          // most urgent first
 	otherUnhealthy         uint64                          // resources of those beyond the maximum
 	otherExempt            uint64
 }
@@ -54,8 +54,8 @@ func (r *rankedRecommendation) maxIncrease() float64 {
 	return most
 }
 
-// newRanking joins a subscription's recommendations with the controls of the same snapshot. It keeps
-// the most urgent ones up to the maximum.
+// newRanking joins a subscription's recommendations with the controls of the same snapshot. It
+// keeps the most urgent ones up to the maximum.
 func newRanking(set *recommendationSet, s *subscription, c cutoffs, maximum int) *ranking {
 	read, v := set.byID[s.ID], c.values(s)
 	if read == nil {
@@ -119,8 +119,8 @@ func (r *ranking) keepMostUrgent(all []*rankedRecommendation, maximum int) {
 	}
 }
 
-// compareUrgency orders recommendations by severity, bound and ID. Those with exempt resources alone
-// come last.
+// compareUrgency orders recommendations by severity, bound and ID. Those with exempt resources
+// alone come last.
 func compareUrgency(a, b *rankedRecommendation) int {
 	return cmp.Or(
 		cmp.Compare(boolean(b.unhealthy > 0), boolean(a.unhealthy > 0)),

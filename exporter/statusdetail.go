@@ -3,6 +3,7 @@ package exporter
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 	"unique"
 
@@ -17,7 +18,7 @@ type statusDetail struct {
 	State    rowState
 	Failure  *statusFailure
 	ReadAt   time.Time
-	Sections []*statusSection // that of the subscription itself first
+	Sections []*statusSection // those of the subscription itself first
 }
 
 // statusSection is a score of the subscription or of one of its connectors, with its controls.
@@ -52,10 +53,9 @@ func (s *statusSection) HasRecommendations() bool {
 
 func newStatusDetail(s *snapshot, sub *subscription, portal func(subscriptionID string) string) *statusDetail {
 	v := s.cutoffs.values(sub)
-	own := ownScore(v)
 	d := &statusDetail{
 		Subscription: sub.Subscription, Portal: portal(sub.ID), Groups: groupPath(sub.ManagementGroups),
-		State: stateOf(sub, v, own), Failure: newStatusFailure(sub.err, sub.ID),
+		State: appendEntries(nil, sub, v)[0].state, Failure: newStatusFailure(sub.err, sub.ID),
 	}
 	if sub.lastGood != nil {
 		d.ReadAt = sub.lastGood.readAt
@@ -64,33 +64,32 @@ func newStatusDetail(s *snapshot, sub *subscription, portal func(subscriptionID 
 		return d
 	}
 	totals, ranked := newTotals(s), s.rankings[s.index(sub.ID)]
-	scores := map[scoreKey]*score{}
-	for i := range v.scores {
-		scores[v.scores[i].key.Value()] = &v.scores[i]
-	}
 	sections := map[scoreKey]*statusSection{}
-	for key, score := range scores {
-		sections[key] = &statusSection{statusScore: newStatusScore(score, sub.Target, totals), Scored: true}
+	add := func(s *score, scored bool) *statusSection {
+		section := &statusSection{statusScore: newStatusScore(s, sub.Target, totals), Scored: scored}
+		sections[s.key.Value()] = section
+		d.Sections = append(d.Sections, section)
+		return section
+	}
+	for i := range v.scores {
+		add(&v.scores[i], true)
 	}
 	for i := range v.controls {
 		c := &v.controls[i]
 		key := c.key.Value().scoreKey
-		if sections[key] == nil {
-			sections[key] = &statusSection{statusScore: newStatusScore(&score{key: unique.Make(key)}, nil, totals)}
+		section := sections[key]
+		if section == nil {
+			section = add(&score{key: unique.Make(key)}, false)
 		}
-		shown := newStatusControl(c, scores[key], totals)
+		shown := newStatusControl(c, scoreOf(v, key), totals)
 		shown.Recommendations = recommendationsOf(ranked, c)
-		sections[key].Controls = append(sections[key].Controls, shown)
+		section.Controls = append(section.Controls, shown)
 	}
-	for _, section := range sections {
+	for _, section := range d.Sections {
 		slices.SortStableFunc(section.Controls, func(a, b statusControl) int {
 			return cmp.Or(cmp.Compare(b.Gain, a.Gain), cmp.Compare(b.Unhealthy, a.Unhealthy), cmp.Compare(a.Name, b.Name))
 		})
-		d.Sections = append(d.Sections, section)
 	}
-	slices.SortFunc(d.Sections, func(a, b *statusSection) int {
-		return cmp.Or(cmp.Compare(a.Connector, b.Connector), cmp.Compare(a.Environment, b.Environment), defaultFirst(a.Initiative, b.Initiative))
-	})
 	return d
 }
 
@@ -122,4 +121,13 @@ func newStatusControl(c *control, s *score, totals totals) statusControl {
 		shown.OfAll = totals.share(s, shown.Gain)
 	}
 	return shown
+}
+
+// groupPath joins the names of management groups, the root first.
+func groupPath(groups []azure.ManagementGroup) string {
+	names := make([]string, len(groups))
+	for i, group := range groups {
+		names[len(groups)-1-i] = group.Name
+	}
+	return strings.Join(names, " / ")
 }

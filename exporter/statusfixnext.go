@@ -33,9 +33,8 @@ type fixNextRecommendation struct {
 
 // newFixNext returns the controls of the default initiative that gain most, by the portal's
 // formula, and their recommendations. A control without any is listed as itself.
-func newFixNext(s *snapshot) []*fixNext {
+func newFixNext(s *snapshot, totals totals) []*fixNext {
 	byID := map[string]*fixNext{}
-	totals := newTotals(s)
 	for _, sub := range s.subscriptions {
 		v := s.cutoffs.values(sub)
 		if v == nil {

@@ -43,7 +43,7 @@ func TestStatus_FixNextGains(t *testing.T) {
 	s.scrape(t, "10")
 	snapshot := s.exporter.cache.latest()
 	gain := 0.0
-	for _, f := range newFixNext(snapshot) {
+	for _, f := range newFixNext(snapshot, newTotals(snapshot)) {
 		gain += f.Gain
 	}
 	if lacks := 1 - newTotals(snapshot).sorted()[0].Ratio(); math.Abs(gain-lacks) > 1e-3 { // Azure rounds ratios

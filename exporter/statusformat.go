@@ -74,6 +74,18 @@ func formatDuration(d time.Duration) string {
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
+// bar is a ratio on a bar, with a mark for its target if there is one.
+type bar struct {
+	Ratio  float64
+	Target *float64
+}
+
+// Bar shows the score.
+func (s *statusScore) Bar() bar { return bar{s.Ratio, s.Target} }
+
+// Bar shows the total.
+func (t *total) Bar() bar { return bar{Ratio: t.Ratio()} }
+
 // barWidth is a ratio on a bar that is 100 wide.
 func barWidth(ratio float64) string {
 	return strconv.FormatFloat(100*min(max(0, ratio), 1), 'f', 1, 64)

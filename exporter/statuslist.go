@@ -1,12 +1,19 @@
 package exporter
 
 import (
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// statusPageRows is the number of rows on a page.
-const statusPageRows = 100
+const (
+	// statusPageRows is the number of rows on a page.
+	statusPageRows = 100
+	// maxStatusOptions bounds the owners and the management groups to choose from. The rows link to
+	// the others.
+	maxStatusOptions = 500
+)
 
 // statusList is the list of subscriptions and connectors.
 type statusList struct {
@@ -46,6 +53,12 @@ type statusSearch struct {
 	Clear              string         // the link to the list without the search, or empty
 }
 
+// statusOption is an owner or a management group to choose.
+type statusOption struct {
+	Value, Text string
+	Selected    bool
+}
+
 // newStatusList builds only the rows of the requested page in full.
 func newStatusList(s *snapshot, q statusQuery, portal func(subscriptionID string) string) *statusList {
 	totals := newTotals(s)
@@ -53,9 +66,10 @@ func newStatusList(s *snapshot, q statusQuery, portal func(subscriptionID string
 	list.Owned = len(list.Search.Owners) > 0
 	list.Columns = newStatusColumns(q, list.Owned)
 	if q == (statusQuery{page: 1}) { // not when people search
-		list.FixNext = newFixNext(s)
+		list.FixNext = newFixNext(s, totals)
 	}
-	entries := list.filter(s, q)
+	entries, counts := list.filter(s, q)
+	list.Filters = newStatusFilters(q, counts)
 	for i := range entries {
 		entries[i].setOrder(q.order, totals)
 	}
@@ -64,20 +78,19 @@ func newStatusList(s *snapshot, q statusQuery, portal func(subscriptionID string
 	start := (list.Page - 1) * statusPageRows
 	for i := range entries[start:min(start+statusPageRows, len(entries))] {
 		row := newStatusRow(&entries[start+i], totals, portal)
-		row.OwnerLink = q.withOwner(row.Owner).link()
+		row.OwnerLink = q.link("owner", row.Owner)
 		list.Rows = append(list.Rows, row)
 	}
 	return list
 }
 
-// filter returns the rows that match the query, counts them, and sets the links to all states.
-func (l *statusList) filter(s *snapshot, q statusQuery) []statusEntry {
-	var counts [stateNotScored + 1]int64 // of what the search finds
+// filter returns the rows that match the query, and counts them and those in each state.
+func (l *statusList) filter(s *snapshot, q statusQuery) (found []statusEntry, counts [stateNotScored + 1]int64) {
 	search := strings.ToLower(q.search)
-	found := make([]statusEntry, 0, len(s.subscriptions))
+	found = make([]statusEntry, 0, len(s.subscriptions))
 	var entries []statusEntry // of one subscription
 	for _, sub := range s.subscriptions {
-		if !q.isOwned(sub) {
+		if !q.selects(sub) {
 			continue
 		}
 		entries = appendEntries(entries[:0], sub, s.cutoffs.values(sub))
@@ -97,15 +110,17 @@ func (l *statusList) filter(s *snapshot, q statusQuery) []statusEntry {
 			}
 		}
 	}
-	all := statusFilter{Name: "all", Link: q.withState("").link(), Selected: q.state == ""}
-	for _, n := range counts {
-		all.Count += n
-	}
-	l.Filters = []statusFilter{all}
+	return found, counts
+}
+
+// newStatusFilters returns the links to all rows and to those in each state.
+func newStatusFilters(q statusQuery, counts [stateNotScored + 1]int64) []statusFilter {
+	filters := []statusFilter{{Name: "all", Link: q.link("state", ""), Selected: q.state == ""}}
 	for i, name := range rowStates {
-		l.Filters = append(l.Filters, statusFilter{rowState(i).Text(), q.withState(name).link(), counts[i], name == q.state})
+		filters[0].Count += counts[i]
+		filters = append(filters, statusFilter{rowState(i).Text(), q.link("state", name), counts[i], name == q.state})
 	}
-	return found
+	return filters
 }
 
 // paginate sets the requested page and its neighbours.
@@ -113,17 +128,17 @@ func (l *statusList) paginate(q statusQuery, rows int) {
 	l.Pages = max(1, (rows+statusPageRows-1)/statusPageRows)
 	l.Page = min(q.page, l.Pages)
 	if l.Page > 1 {
-		l.Prev = q.withPage(l.Page - 1).link()
+		l.Prev = q.link("page", strconv.Itoa(l.Page-1))
 	}
 	if l.Page < l.Pages {
-		l.Next = q.withPage(l.Page + 1).link()
+		l.Next = q.link("page", strconv.Itoa(l.Page+1))
 	}
 }
 
 // newStatusColumns returns the columns in the order of the template.
 func newStatusColumns(q statusQuery, owned bool) []statusColumn {
 	column := func(title, hint, order string) statusColumn {
-		return statusColumn{Title: title, Hint: hint, Link: q.withOrder(order).link(), Selected: order == q.order, Number: true, Span: 1}
+		return statusColumn{Title: title, Hint: hint, Link: q.link("sort", order), Selected: order == q.order, Number: true, Span: 1}
 	}
 	columns := []statusColumn{
 		column("Name", "Sort by name", byName),
@@ -143,3 +158,44 @@ func newStatusColumns(q statusQuery, owned bool) []statusColumn {
 
 // gainHint explains the two numbers of a potential gain.
 const gainHint = "Points below the maximum, and their share of the total score in percentage points (pp)"
+
+func newStatusSearch(s *snapshot, q statusQuery) statusSearch {
+	owners := map[string]string{}
+	for _, sub := range s.subscriptions {
+		if sub.Owner != "" {
+			owners[sub.Owner] = sub.Owner
+		}
+	}
+	search := statusSearch{
+		Text: q.search, State: q.state, Order: q.order, MaxLength: maxSearch,
+		Owners: newStatusOptions(owners, q.owner), Groups: newStatusOptions(groupNames(s), q.group),
+	}
+	if q.isSearch() {
+		search.Clear = statusQuery{state: q.state, order: q.order}.link("q", "")
+	}
+	return search
+}
+
+// newStatusOptions returns the options by text. The selected one is always among them, so that the
+// form keeps it.
+func newStatusOptions(texts map[string]string, selected string) []statusOption {
+	values := slices.SortedFunc(maps.Keys(texts), func(a, b string) int {
+		if texts[a] != texts[b] {
+			return strings.Compare(strings.ToLower(texts[a]), strings.ToLower(texts[b]))
+		}
+		return strings.Compare(a, b)
+	})
+	values = values[:min(len(values), maxStatusOptions)]
+	if selected != "" && !slices.Contains(values, selected) {
+		values = append(values, selected)
+	}
+	options := make([]statusOption, len(values))
+	for i, value := range values {
+		text := texts[value]
+		if text == "" {
+			text = value
+		}
+		options[i] = statusOption{value, text, value == selected}
+	}
+	return options
+}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
 
 const (
@@ -65,16 +67,16 @@ func cutText(text string, bytes int) string {
 	return strings.ToValidUTF8(text[:min(len(text), bytes)], "")
 }
 
-// link is the relative address of a query for the list.
-func (q statusQuery) link() string {
+// link is the relative address of the list with one parameter changed, on its first page unless that
+// is the parameter.
+func (q statusQuery) link(parameter, value string) string {
+	parameters := map[string]string{"state": q.state, "q": q.search, "owner": q.owner, "group": q.group, "sort": q.order}
+	parameters[parameter] = value
 	values := url.Values{}
-	for name, value := range map[string]string{"state": q.state, "q": q.search, "owner": q.owner, "group": q.group, "sort": q.order} {
+	for name, value := range parameters {
 		if value != "" {
 			values.Set(name, value)
 		}
-	}
-	if q.page > 1 {
-		values.Set("page", strconv.Itoa(q.page))
 	}
 	if len(values) == 0 {
 		return "status"
@@ -82,30 +84,11 @@ func (q statusQuery) link() string {
 	return "status?" + values.Encode()
 }
 
-func (q statusQuery) withState(state string) statusQuery {
-	q.state, q.page = state, 1
-	return q
-}
-
-func (q statusQuery) withOrder(order string) statusQuery {
-	q.order, q.page = order, 1
-	return q
-}
-
-func (q statusQuery) withOwner(owner string) statusQuery {
-	q.owner, q.page = owner, 1
-	return q
-}
-
-// withoutSearch keeps the state and the order.
-func (q statusQuery) withoutSearch() statusQuery {
-	return statusQuery{state: q.state, order: q.order, page: 1}
-}
-
-// isSearch says whether the query finds some rows alone, whatever their state.
+// isSearch reports whether the query selects rows by more than their state.
 func (q statusQuery) isSearch() bool { return q.search != "" || q.owner != "" || q.group != "" }
 
-func (q statusQuery) withPage(page int) statusQuery {
-	q.page = page
-	return q
+// selects reports whether the subscription has the owner and the management group of the query.
+func (q statusQuery) selects(s *subscription) bool {
+	return (q.owner == "" || s.Owner == q.owner) &&
+		(q.group == "" || slices.ContainsFunc(s.ManagementGroups, func(g azure.ManagementGroup) bool { return g.ID == q.group }))
 }

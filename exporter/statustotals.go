@@ -65,20 +65,7 @@ func (t totals) share(s *score, points float64) float64 {
 
 // sorted returns the default initiative first.
 func (t totals) sorted() []*total {
-	return slices.SortedFunc(maps.Values(t), func(a, b *total) int { return defaultFirst(a.Initiative, b.Initiative) })
-}
-
-// defaultFirst orders initiatives.
-func defaultFirst(a, b string) int {
-	switch {
-	case a == b:
-		return 0
-	case a == azure.DefaultInitiative:
-		return -1
-	case b == azure.DefaultInitiative:
-		return 1
-	}
-	return cmp.Compare(a, b)
+	return slices.SortedFunc(maps.Values(t), func(a, b *total) int { return compareDefaultFirst(azure.DefaultInitiative, a.Initiative, b.Initiative) })
 }
 
 // missingPoints are the points that can be gained. They are never negative.

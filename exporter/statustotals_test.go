@@ -39,9 +39,9 @@ func TestStatusTotals_Share(t *testing.T) {
 	t.Parallel()
 	values := newValues(azure.Result{Scores: []azure.Score{
 		{Initiative: "ascScore", Environment: "Azure", Points: azure.Points{Current: 40, Max: 50}, Ratio: 0.8, Weight: 7},
+		{Initiative: "custom", Environment: "Azure", Points: azure.Points{Current: 1, Max: 4}, Ratio: 0.25, Weight: 3},
 		{Initiative: "ascScore", Environment: "AWS", Connector: "a", Points: azure.Points{Current: 5, Max: 10}, Ratio: 0.5},
 		{Initiative: "ascScore", Environment: "GCP", Connector: "b", Weight: 2},
-		{Initiative: "custom", Environment: "Azure", Points: azure.Points{Current: 1, Max: 4}, Ratio: 0.25, Weight: 3},
 	}})
 	totals := totals{}
 	for i := range values.scores {
@@ -50,7 +50,7 @@ func TestStatusTotals_Share(t *testing.T) {
 	if sorted := totals.sorted(); len(sorted) != 2 || sorted[0].Scores != 3 || math.Abs(sorted[0].Ratio()-(7*0.8+0.5)/10) > 1e-9 || sorted[1].Ratio() != 0.25 {
 		t.Errorf("the totals are %+v", sorted)
 	}
-	for i, want := range []float64{7 * 0.2 / 10, 0.5 / 10, 0, 0.75} {
+	for i, want := range []float64{7 * 0.2 / 10, 0.75, 0.5 / 10, 0} {
 		s := &values.scores[i]
 		if got := totals.share(s, missingPoints(s.Points)); math.Abs(got-want) > 1e-9 {
 			t.Errorf("the share of score %d is %g, want %g", i, got, want)

@@ -1,7 +1,9 @@
 package exporter
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 	"unique"
 
@@ -91,7 +93,31 @@ func newValues(r azure.Result) *values {
 		})
 	}
 	v.scores, v.controls = slices.Clip(v.scores), slices.Clip(v.controls)
+	slices.SortFunc(v.scores, func(a, b score) int { return compareScoreKeys(a.key.Value(), b.key.Value()) })
 	return v
+}
+
+// compareScoreKeys orders the scores of the subscription itself first, then those of each connector.
+// Among them, the default initiative comes first.
+func compareScoreKeys(a, b scoreKey) int {
+	return cmp.Or(
+		strings.Compare(a.connector, b.connector),
+		compareDefaultFirst(environmentAzure, a.environment, b.environment),
+		compareDefaultFirst(azure.DefaultInitiative, a.initiative, b.initiative),
+	)
+}
+
+// compareDefaultFirst compares two texts; the default is less than any other.
+func compareDefaultFirst(def, a, b string) int {
+	switch {
+	case a == b:
+		return 0
+	case a == def:
+		return -1
+	case b == def:
+		return 1
+	}
+	return strings.Compare(a, b)
 }
 
 // polledAt is lastPolled, or zero after a transient failure, which is retried at once.

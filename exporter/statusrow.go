@@ -43,12 +43,33 @@ type statusEntry struct {
 
 // appendEntries adds the rows of a subscription with these values, its own one first.
 func appendEntries(entries []statusEntry, sub *subscription, v *values) []statusEntry {
-	own := ownScore(v)
-	entries = append(entries, statusEntry{sub: sub, score: own, state: stateOf(sub, v, own), name: sub.Name})
-	for _, s := range connectorScores(v) {
-		entries = append(entries, statusEntry{sub: sub, score: s, state: stateOf(sub, v, s), name: s.key.Value().connector})
+	shown := shownScores(v)
+	if len(shown) == 0 || shown[0].key.Value().connector != "" {
+		entries = append(entries, statusEntry{sub: sub, state: stateOf(sub, v, nil), name: sub.Name})
+	}
+	for _, s := range shown {
+		name := cmp.Or(s.key.Value().connector, sub.Name)
+		entries = append(entries, statusEntry{sub: sub, score: s, state: stateOf(sub, v, s), name: name})
 	}
 	return entries
+}
+
+// shownScores returns one score of the subscription itself and of each of its connectors, in the
+// default initiative if there is one.
+func shownScores(v *values) []*score {
+	if v == nil {
+		return nil
+	}
+	var shown []*score
+	var last scoreKey
+	for i := range v.scores {
+		key := v.scores[i].key.Value()
+		if len(shown) == 0 || key.connector != last.connector || key.connector != "" && key.environment != last.environment {
+			shown = append(shown, &v.scores[i])
+		}
+		last = key
+	}
+	return shown
 }
 
 // stateOf returns the state of a subscription or connector with this score, or without one.
@@ -64,56 +85,6 @@ func stateOf(sub *subscription, v *values, s *score) rowState {
 		return stateRead
 	}
 	return stateNotScored
-}
-
-// ownScore returns the score of the subscription itself, that of the default initiative if there is
-// one; or nil.
-func ownScore(v *values) *score {
-	if v == nil {
-		return nil
-	}
-	var own *score
-	for i := range v.scores {
-		if s := &v.scores[i]; s.key.Value().connector == "" && isPreferred(s, own) {
-			own = s
-		}
-	}
-	return own
-}
-
-// connectorScores returns one score of each connector, as ownScore does for the subscription.
-func connectorScores(v *values) []*score {
-	if v == nil {
-		return nil
-	}
-	var connected []*score
-	var indexes map[scoreKey]int // made for the few subscriptions with connectors
-	for i := range v.scores {
-		s := &v.scores[i]
-		key := s.key.Value()
-		key.initiative = ""
-		if key.connector == "" {
-			continue
-		}
-		n, ok := indexes[key]
-		switch {
-		case !ok:
-			if indexes == nil {
-				indexes = map[scoreKey]int{}
-			}
-			indexes[key] = len(connected)
-			connected = append(connected, s)
-		case isPreferred(s, connected[n]):
-			connected[n] = s
-		}
-	}
-	return connected
-}
-
-// isPreferred reports whether to show a score instead of another one of the same environment and
-// connector.
-func isPreferred(s, other *score) bool {
-	return other == nil || defaultFirst(s.key.Value().initiative, other.key.Value().initiative) < 0
 }
 
 // contains reports whether the name or the ID of a row contains a text in lower case. A connector
