@@ -15,7 +15,7 @@ type snapshot struct {
 	collectedAt   time.Time // the end of the collection; zero before the first
 	duration      time.Duration
 	err           error           // why there was no token or no list of subscriptions, or nil
-	subscriptions []*subscription // by ID
+	subscriptions []*subscription // sorted by ID
 	api           apiStats
 	cutoffs       cutoffs // which values are too old to be served
 	families      []family

@@ -67,8 +67,8 @@ func cutText(text string, bytes int) string {
 	return strings.ToValidUTF8(text[:min(len(text), bytes)], "")
 }
 
-// link is the relative address of the list with one parameter changed, on its first page unless that
-// is the parameter.
+// link is the relative address of the list with one parameter changed, on its first page unless
+// that is the parameter.
 func (q statusQuery) link(parameter, value string) string {
 	parameters := map[string]string{"state": q.state, "q": q.search, "owner": q.owner, "group": q.group, "sort": q.order}
 	parameters[parameter] = value

@@ -97,8 +97,8 @@ func newValues(r azure.Result) *values {
 	return v
 }
 
-// compareScoreKeys orders the scores of the subscription itself first, then those of each connector.
-// Among them, the default initiative comes first.
+// compareScoreKeys orders the scores of the subscription itself first, then those of each
+// connector. Among them, the default initiative comes first.
 func compareScoreKeys(a, b scoreKey) int {
 	return cmp.Or(
 		strings.Compare(a.connector, b.connector),

@@ -1,8 +1,8 @@
 package exporter
 
 import (
-	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -24,7 +24,7 @@ type subscriptionList struct {
 	refreshing *semaphore.Weighted // held by the caller that asks Azure
 
 	mu       sync.Mutex
-	current  []azure.Subscription // of the last refresh that worked, by ID
+	current  []azure.Subscription // of the last refresh that worked, sorted by ID
 	listedAt time.Time            // when that was; zero before the first
 	shrunk   bool                 // the last list from Azure lacked most subscriptions and was not used
 	triedAt  time.Time            // when the last refresh ended
@@ -33,10 +33,21 @@ type subscriptionList struct {
 }
 
 func newSubscriptionList(source Source, cfg Config) *subscriptionList {
-	return &subscriptionList{
+	l := &subscriptionList{
 		source: source, interval: cfg.DiscoveryInterval, logger: cfg.Logger, now: cfg.now,
 		refreshing: semaphore.NewWeighted(1), current: source.Configured(),
 	}
+	sortByID(l.current)
+	return l
+}
+
+func sortByID(list []azure.Subscription) {
+	slices.SortFunc(list, func(a, b azure.Subscription) int { return strings.Compare(a.ID, b.ID) })
+}
+
+// searchByID is [slices.BinarySearch] for a list sorted by ID.
+func searchByID(list []azure.Subscription, id string) (index int, found bool) {
+	return slices.BinarySearchFunc(list, id, func(s azure.Subscription, id string) int { return strings.Compare(s.ID, id) })
 }
 
 // list returns the last list and when it was made. Before the first one, which has the zero
@@ -50,8 +61,8 @@ func (l *subscriptionList) list() ([]azure.Subscription, time.Time) {
 // find returns a subscription of the list.
 func (l *subscriptionList) find(id string) (azure.Subscription, bool) {
 	current, _ := l.list()
-	i := slices.IndexFunc(current, func(s azure.Subscription) bool { return s.ID == id })
-	if i < 0 {
+	i, found := searchByID(current, id)
+	if !found {
 		return azure.Subscription{}, false
 	}
 	return current[i], true
@@ -81,7 +92,7 @@ func (l *subscriptionList) refreshList(ctx context.Context, calledAt time.Time) 
 		defer cancel()
 	}
 	if err := l.refreshing.Acquire(ctx, 1); err != nil {
-		return err
+		return fmt.Errorf("list subscriptions: %w", err)
 	}
 	defer l.refreshing.Release(1)
 	if fresh, err := l.isFresh(calledAt); fresh {
@@ -89,7 +100,7 @@ func (l *subscriptionList) refreshList(ctx context.Context, calledAt time.Time) 
 	}
 
 	listed, err := l.source.Subscriptions(ctx)
-	slices.SortFunc(listed, func(a, b azure.Subscription) int { return cmp.Compare(a.ID, b.ID) })
+	sortByID(listed)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
@@ -136,8 +147,7 @@ func (l *subscriptionList) accept(listed []azure.Subscription) {
 func missing(old, list []azure.Subscription) []string {
 	var ids []string
 	for _, s := range old {
-		_, found := slices.BinarySearchFunc(list, s.ID, func(s azure.Subscription, id string) int { return strings.Compare(s.ID, id) })
-		if !found {
+		if _, found := searchByID(list, s.ID); !found {
 			ids = append(ids, s.ID)
 		}
 	}

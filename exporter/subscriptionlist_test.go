@@ -3,6 +3,7 @@ package exporter
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,33 @@ func TestSubscriptionList_Changes(t *testing.T) {
 	golden(t, "one gone, one new, one unscored, one disabled", lines)
 	if len(of(lines, first.ID)) != 0 {
 		t.Errorf("the subscription that is gone is still served")
+	}
+}
+
+// Configured subscriptions have pages and probes from the first scrape on, in any order, although
+// there is no list yet.
+func TestSubscriptionList_ConfiguredInAnyOrder(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(3, 1)
+	var ids []string
+	for _, sub := range slices.Backward(tenant.Subscriptions) {
+		ids = append(ids, sub.ID)
+	}
+	cfg := DefaultConfig()
+	cfg.CacheTTL = time.Minute
+	s := start(t, tenant, cfg, azure.Config{SubscriptionIDs: ids})
+	s.SetListFault(simulator.ServerError(http.StatusInternalServerError))
+	s.scrape(t, "10")
+	for _, id := range ids {
+		if status, _, _ := s.get(t, "/status?subscription="+id); status != http.StatusOK {
+			t.Errorf("/status of %s: %d", id, status)
+		}
+		if status, _, body := s.get(t, "/probe?target="+id); status != http.StatusOK || !strings.Contains(body, "\nprobe_success 1\n") {
+			t.Errorf("/probe of %s: %d %s", id, status, body)
+		}
+	}
+	if n := s.Requests()[simulator.RouteSecureScores]; n != len(ids) {
+		t.Errorf("%d reads of %d subscriptions: the probes are not served from the cache", n, len(ids))
 	}
 }
 
