@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/semaphore"
@@ -29,7 +28,6 @@ type handlers struct {
 	cache     *cache
 	collector *collector
 	tags      []tagLabel
-	logger    log.Logger
 	mux       *http.ServeMux
 
 	scrapes   *slots
@@ -40,7 +38,7 @@ type handlers struct {
 
 func newHandlers(c *cache, tags []tagLabel, cfg Config) *handlers {
 	h := &handlers{
-		cfg: cfg, cache: c, collector: c.collector, tags: tags, logger: cfg.Logger, mux: http.NewServeMux(),
+		cfg: cfg, cache: c, collector: c.collector, tags: tags, mux: http.NewServeMux(),
 		scrapes:   newSlots(cfg.MaxRequests),
 		probes:    newSlots(maxProbes),
 		pages:     semaphore.NewWeighted(maxStatusPages),
@@ -48,8 +46,8 @@ func newHandlers(c *cache, tags []tagLabel, cfg Config) *handlers {
 	}
 	metrics := promhttp.InstrumentMetricHandler(c.collector.metrics.registry, http.HandlerFunc(h.serveMetrics))
 	h.mux.Handle("GET /metrics", h.withScrapeDeadline(metrics.ServeHTTP))
-	h.mux.Handle("GET /probe", h.withScrapeDeadline(h.serveProbe))
-	h.mux.Handle("GET /sd", h.withScrapeDeadline(h.serveSD))
+	h.mux.Handle("GET /probe", h.withScrapeDeadline(h.probes.limit(h.serveProbe)))
+	h.mux.Handle("GET /sd", h.withScrapeDeadline(h.probes.limit(h.serveSD)))
 	h.mux.HandleFunc("GET /status", h.serveStatus)
 	h.mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "healthy") })
 	h.mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
@@ -70,19 +68,21 @@ func (h *handlers) serveMetrics(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too many concurrent scrapes, or shutting down", http.StatusServiceUnavailable)
 		return
 	}
-	// The slot is released before the response is written, so that a slow reader does not keep it.
-	var answer *exposition
-	func() {
-		defer h.scrapes.release()
-		snapshot := h.cache.get(r.Context())
-		h.cache.recommendations.refreshIfDue(snapshot)
-		answer = newExposition(snapshot, r)
-		answer.prepare()
-	}()
+	response := h.scrape(r)
 	setWriteDeadline(w)
-	if err := answer.serve(w, h.collector.metrics.registry); err != nil {
-		level.Debug(h.logger).Log("msg", "cannot serve metrics", "err", err)
+	if err := response.serve(w, h.collector.metrics.registry); err != nil {
+		level.Debug(h.cfg.Logger).Log("msg", "cannot serve metrics", "err", err)
 	}
+}
+
+// scrape prepares the response and releases the slot, so that a slow reader does not keep it.
+func (h *handlers) scrape(r *http.Request) *exposition {
+	defer h.scrapes.release()
+	snapshot := h.cache.get(r.Context())
+	h.cache.recommendations.refreshIfDue(snapshot)
+	response := newExposition(snapshot, r)
+	response.prepare()
+	return response
 }
 
 // setWriteDeadline limits how long the client can take to read the response.

@@ -73,7 +73,7 @@ func (h *handlers) servePage(w http.ResponseWriter, r *http.Request, text []byte
 	case errors.Is(err, errNoSuchPage):
 		h.serveError(w, r, http.StatusNotFound, err.Error())
 	default:
-		level.Error(h.logger).Log("msg", "cannot render a page", "err", err)
+		level.Error(h.cfg.Logger).Log("msg", "cannot render a page", "err", err)
 		h.serveError(w, r, http.StatusInternalServerError, "cannot render the page, see the log")
 	}
 }

@@ -16,11 +16,6 @@ import (
 // subscriptions can be probed: clients must not use its credential to read others.
 func (h *handlers) serveProbe(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
-	if !h.probes.acquire() {
-		http.Error(w, "too many concurrent probes, or shutting down", http.StatusServiceUnavailable)
-		return
-	}
-	defer h.probes.release()
 	id, err := azure.ParseSubscriptionID(r.URL.Query().Get("target"))
 	if err != nil {
 		http.Error(w, "target: "+err.Error(), http.StatusBadRequest)
@@ -39,12 +34,12 @@ func (h *handlers) serveProbe(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "subscription is neither configured nor listed by Azure", http.StatusNotFound)
 		return
 	}
-	answer := newExposition((&snapshot{
+	response := newExposition((&snapshot{
 		subscriptions: []*subscription{sub}, families: probeFamilies(sub.err == nil, time.Since(started)),
 	}).seal(h.cache.cutoffs(), nil, 0), r)
 	setWriteDeadline(w)
-	if err := answer.serve(w, prometheus.NewRegistry()); err != nil {
-		level.Debug(h.logger).Log("msg", "cannot serve probe", "subscription_id", id, "err", err)
+	if err := response.serve(w, prometheus.NewRegistry()); err != nil {
+		level.Debug(h.cfg.Logger).Log("msg", "cannot serve probe", "subscription_id", id, "err", err)
 	}
 }
 

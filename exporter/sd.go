@@ -19,11 +19,6 @@ type targetGroup struct {
 // serveSD serves Prometheus' HTTP service discovery: each subscription is a target, whose address
 // is its ID, to be relabelled into /probe?target=ID.
 func (h *handlers) serveSD(w http.ResponseWriter, r *http.Request) {
-	if !h.probes.acquire() {
-		http.Error(w, "too many concurrent probes, or shutting down", http.StatusServiceUnavailable)
-		return
-	}
-	defer h.probes.release()
 	err := h.collector.subscriptions.refresh(r.Context())
 	listed, listedAt := h.collector.subscriptions.list()
 	if err != nil && len(listed) == 0 { // Prometheus keeps its targets when it gets an error

@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"context"
+	"net/http"
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
@@ -22,6 +23,18 @@ func newSlots(size int) *slots {
 func (s *slots) acquire() bool { return !s.shut.Load() && s.free.TryAcquire(1) }
 
 func (s *slots) release() { s.free.Release(1) }
+
+// limit has next serve the requests that get a slot.
+func (s *slots) limit(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !s.acquire() {
+			http.Error(w, "too many concurrent requests, or shutting down", http.StatusServiceUnavailable)
+			return
+		}
+		defer s.release()
+		next(w, r)
+	}
+}
 
 // close makes acquire fail from now on.
 func (s *slots) close() { s.shut.Store(true) }

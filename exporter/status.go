@@ -40,16 +40,18 @@ func (h *handlers) serveStatus(w http.ResponseWriter, r *http.Request) {
 	if err := h.pages.Acquire(r.Context(), 1); err != nil {
 		return
 	}
-	// A slow reader keeps no slot: it is freed before the page is written.
-	text, err := func() ([]byte, error) {
-		defer h.pages.Release(1)
-		content, err := h.newStatusPage(h.cache.latest(), r.URL.Query())
-		if err != nil {
-			return nil, err
-		}
-		return renderPage("status.html", content)
-	}()
+	text, err := h.renderStatus(r.URL.Query())
 	h.servePage(w, r, text, err)
+}
+
+// renderStatus renders the page and releases the slot, so that a slow reader does not keep it.
+func (h *handlers) renderStatus(values url.Values) ([]byte, error) {
+	defer h.pages.Release(1)
+	content, err := h.newStatusPage(h.cache.latest(), values)
+	if err != nil {
+		return nil, err
+	}
+	return renderPage("status.html", content)
 }
 
 func (h *handlers) newStatusPage(s *snapshot, values url.Values) (*statusPage, error) {
