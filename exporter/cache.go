@@ -52,7 +52,8 @@ func newCache(c *collector, b *background, reader *azure.RecommendationReader, c
 }
 
 // get returns the snapshot to serve. A fresh one is returned as is; a stale one is returned
-// while a refresh runs in the background; otherwise get waits for the shared collection or ctx.
+// while a refresh runs in the background; otherwise get waits for the shared collection or the
+// deadline of ctx.
 func (c *cache) get(ctx context.Context) *snapshot {
 	latest := c.latest()
 	validSince := c.now().Add(-c.ttl)
@@ -63,10 +64,7 @@ func (c *cache) get(ctx context.Context) *snapshot {
 		c.startOrJoin(time.Now().Add(c.timeout), validSince)
 		return latest
 	}
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = time.Now().Add(c.timeout)
-	}
+	deadline, _ := ctx.Deadline()
 	collectBy := c.collectionDeadline(deadline)
 	for {
 		run := c.startOrJoin(collectBy, validSince)

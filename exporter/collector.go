@@ -31,7 +31,7 @@ func (c *collector) collect(ctx context.Context, previous *snapshot, validSince 
 	listErr := c.subscriptions.refresh(ctx)
 	listed, _ := c.subscriptions.list()
 	subscriptions := mergeSubscriptions(listed, previous.subscriptions)
-	if azure.ReasonOf(listErr) == azure.ReasonAuthentication {
+	if isAuthentication(listErr) {
 		c.failAll(subscriptions, listErr)
 	} else {
 		c.fetchScores(ctx, subscriptions, previous.err, validSince)
@@ -97,11 +97,7 @@ func (c *collector) fetchScores(ctx context.Context, subscriptions []*subscripti
 // the quota cut off stays in front, unless it had half of the collection's time: otherwise a few
 // that always hang would starve the others.
 func hadItsTurn(r azure.Result, started time.Time, took time.Duration) bool {
-	switch azure.ReasonOf(r.Err) {
-	case azure.ReasonTimeout, azure.ReasonThrottled:
-		return !r.StartedAt.IsZero() && r.StartedAt.Sub(started) <= took/2
-	}
-	return true
+	return !isOutOfTime(r.Err) || !r.StartedAt.IsZero() && r.StartedAt.Sub(started) <= took/2
 }
 
 func isAuthentication(err error) bool { return azure.ReasonOf(err) == azure.ReasonAuthentication }

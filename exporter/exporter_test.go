@@ -139,7 +139,7 @@ func (s *system) scrape(t testing.TB, timeout string) []string {
 }
 
 // get asks for a path and returns status, headers and body.
-func (s *system) get(t *testing.T, path string, header ...string) (int, http.Header, string) {
+func (s *system) get(t testing.TB, path string, header ...string) (int, http.Header, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.web.URL+path, nil)
 	if err != nil {
@@ -216,13 +216,17 @@ func difference(want, got string) string {
 
 // of returns the lines with a subscription's ID.
 func of(lines []string, id string) []string {
-	var about []string
+	return containing(lines, `subscription_id="`+id+`"`)
+}
+
+func containing(lines []string, text string) []string {
+	var found []string
 	for _, line := range lines {
-		if strings.Contains(line, `subscription_id="`+id+`"`) {
-			about = append(about, line)
+		if strings.Contains(line, text) {
+			found = append(found, line)
 		}
 	}
-	return about
+	return found
 }
 
 // value returns the value of a series, written as in the exposition format.

@@ -181,7 +181,7 @@ func TestStatusList_OwnersAndGroups(t *testing.T) {
 		"?group=unused":                 nil,
 		"?owner=web-team&state=failing": nil,
 	} {
-		status, _, page := s.open(t, "/status"+query)
+		status, _, page := s.get(t, "/status"+query)
 		got := rows(page)
 		slices.Sort(got)
 		if status != http.StatusOK || !slices.Equal(got, want) {
@@ -189,7 +189,7 @@ func TestStatusList_OwnersAndGroups(t *testing.T) {
 		}
 	}
 
-	_, _, page := s.open(t, "/status?owner=web-team&state=read&sort=name")
+	_, _, page := s.get(t, "/status?owner=web-team&state=read&sort=name")
 	page = html.UnescapeString(page)
 	for _, want := range []string{
 		`<option value="web-team" selected>`, `<option value="corp">Corporate</option>`, `<option value="root">root</option>`,
@@ -200,11 +200,11 @@ func TestStatusList_OwnersAndGroups(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, page)
 		}
 	}
-	_, _, page = s.open(t, "/status?owner=gone&group="+strings.Repeat("x", 5000))
+	_, _, page = s.get(t, "/status?owner=gone&group="+strings.Repeat("x", 5000))
 	if !strings.Contains(page, `<option value="gone" selected>`) || strings.Contains(page, strings.Repeat("x", maxFilter+1)) {
 		t.Errorf("unknown owner and group:\n%s", page)
 	}
-	_, _, page = s.open(t, "/status?subscription="+tenant.Subscriptions[0].ID)
+	_, _, page = s.get(t, "/status?subscription="+tenant.Subscriptions[0].ID)
 	if text := words(page); !strings.Contains(text, "Owner: web-team Management groups: root / Corporate") || !strings.Contains(text, "The target is 80.0 %") {
 		t.Errorf("the detail lacks the owner, the groups or the target:\n%s", text)
 	}
@@ -215,7 +215,7 @@ func TestStatusList_NoOwners(t *testing.T) {
 	t.Parallel()
 	s := start(t, simulator.Generate(2, 1), DefaultConfig(), azure.Config{})
 	s.scrape(t, "10")
-	if _, _, page := s.open(t, "/status"); strings.Contains(page, "Owner") || strings.Contains(page, "<select") || strings.Contains(page, `class="target"`) {
+	if _, _, page := s.get(t, "/status"); strings.Contains(page, "Owner") || strings.Contains(page, "<select") || strings.Contains(page, `class="target"`) {
 		t.Errorf("the page shows owners or groups:\n%s", page)
 	}
 }

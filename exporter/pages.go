@@ -117,5 +117,5 @@ func writePage(w http.ResponseWriter, status int, text []byte) {
 	header.Set("Cache-Control", "no-store")
 	setWriteDeadline(w)
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // fails only when the client is gone
+	_, _ = w.Write(text) //nolint:gosec // G705: html/template escapes; fails only when the client is gone
 }

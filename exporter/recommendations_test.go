@@ -31,16 +31,6 @@ func (s *system) scrapeWithRecommendations(t *testing.T) []string {
 	return s.scrape(t, "10")
 }
 
-func about(lines []string, text string) []string {
-	var found []string
-	for _, line := range lines {
-		if strings.Contains(line, text) {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
 var seriesLabels = regexp.MustCompile(`(\w+)="((?:[^"\\]|\\.)*)"`)
 
 // labelsOf returns the labels and the value of a series.
@@ -65,7 +55,7 @@ func TestRecommendations_Golden(t *testing.T) {
 		cfg.MaxRecommendations = 4
 		s := startWithRecommendations(t, simulator.Demo(), cfg)
 		var lines []string
-		for _, line := range about(s.scrapeWithRecommendations(t), "recommendation") {
+		for _, line := range containing(s.scrapeWithRecommendations(t), "recommendation") {
 			lines = append(lines, regexp.MustCompile(`^(azure_secure_score_recommendations_last_success_timestamp_seconds) .*`).ReplaceAllString(line, "$1 TIMESTAMP"))
 		}
 		golden(t, "recommendations "+mode, lines)
@@ -106,7 +96,7 @@ func TestRecommendations_LeaveScoresAlone(t *testing.T) {
 			}
 			want := map[bool]int{true: 3}[ends && name != "works"]
 			if got := count(lines, "recommendations_scrape_failure"); got != want {
-				t.Errorf("%d failures, want %d:\n%s", got, want, strings.Join(about(lines, "recommendations"), "\n"))
+				t.Errorf("%d failures, want %d:\n%s", got, want, strings.Join(containing(lines, "recommendations"), "\n"))
 			}
 		})
 	}
@@ -120,7 +110,7 @@ func TestRecommendations_Bounds(t *testing.T) {
 	s := startWithRecommendations(t, simulator.Demo(), cfg)
 	lines := s.scrapeWithRecommendations(t)
 	points := map[string]float64{}
-	for _, line := range about(lines, "azure_secure_score_control_") {
+	for _, line := range containing(lines, "azure_secure_score_control_") {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
@@ -134,7 +124,7 @@ func TestRecommendations_Bounds(t *testing.T) {
 		}
 	}
 	bounds := 0
-	for _, line := range about(lines, prefix+"recommendation_max_increase{") {
+	for _, line := range containing(lines, prefix+"recommendation_max_increase{") {
 		l, v := labelsOf(t, line)
 		bounds++
 		if lack := points[l["subscription_id"]+l["connector"]+l["control_id"]]; v < 0 || v > lack+1e-9 {
@@ -145,17 +135,17 @@ func TestRecommendations_Bounds(t *testing.T) {
 		t.Errorf("%d bounds", bounds)
 	}
 	infos, previews := map[string]int{}, map[string]bool{}
-	for _, line := range about(lines, prefix+"recommendation_info{") {
+	for _, line := range containing(lines, prefix+"recommendation_info{") {
 		l, _ := labelsOf(t, line)
 		infos[l["recommendation_id"]]++
 		previews[l["recommendation_id"]] = l["preview"] == "true"
 	}
-	for _, line := range about(lines, prefix+"recommendation_max_increase{") {
+	for _, line := range containing(lines, prefix+"recommendation_max_increase{") {
 		if l, _ := labelsOf(t, line); previews[l["recommendation_id"]] {
 			t.Errorf("a preview has a bound: %s", line)
 		}
 	}
-	for _, line := range about(lines, `state="unhealthy"`) {
+	for _, line := range containing(lines, `state="unhealthy"`) {
 		if l, _ := labelsOf(t, line); strings.HasPrefix(line, prefix+"recommendation_resources") && infos[l["recommendation_id"]] != 1 {
 			t.Errorf("%d infos of %s", infos[l["recommendation_id"]], l["recommendation_id"])
 		}
@@ -192,13 +182,13 @@ func TestRecommendations_Maximum(t *testing.T) {
 		simulator.GenerateAssessments(&tenant, unhealthy)
 		s := startWithRecommendations(t, tenant, DefaultConfig())
 		lines := s.scrapeWithRecommendations(t)
-		if got := len(about(about(lines, prefix+"recommendation_resources{"), `state="unhealthy"`)); got != want.shown+want.folded {
+		if got := len(containing(containing(lines, prefix+"recommendation_resources{"), `state="unhealthy"`)); got != want.shown+want.folded {
 			t.Errorf("%d recommendations: %d series, want %d", unhealthy, got, want.shown+want.folded)
 		}
 		if got := value(lines, prefix+"recommendations_folded"); got != fmt.Sprint(want.folded) {
 			t.Errorf("%d recommendations: %s folded, want %d", unhealthy, got, want.folded)
 		}
-		if got := len(about(about(lines, prefix+"recommendation_info{"), `recommendation_id="other"`)); got != want.folded {
+		if got := len(containing(containing(lines, prefix+"recommendation_info{"), `recommendation_id="other"`)); got != want.folded {
 			t.Errorf("%d recommendations: %d infos of the others", unhealthy, got)
 		}
 	}
@@ -217,7 +207,7 @@ func TestRecommendations_Expire(t *testing.T) {
 	s.ExpireTokens()
 	s.advance(25 * time.Hour)
 	lines := s.scrape(t, "10")
-	if got := about(lines, prefix+"unhealthy_recommendations{"); len(got) != 0 || count(lines, "recommendation_info") != 0 {
+	if got := containing(lines, prefix+"unhealthy_recommendations{"); len(got) != 0 || count(lines, "recommendation_info") != 0 {
 		t.Errorf("served after 25 hours: %v", got)
 	}
 }

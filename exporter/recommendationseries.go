@@ -85,7 +85,7 @@ var fullFamilies = append([]family{
 func familiesFor(cfg Config, tags []tagLabel, reader *azure.RecommendationReader) []family {
 	all := slices.Concat(families, ownershipFamilies(tags))
 	switch {
-	case reader == nil || cfg.Recommendations == RecommendationsOff:
+	case reader == nil:
 		return all
 	case cfg.Recommendations == RecommendationsSummary:
 		return slices.Concat(all, summaryFamilies)

@@ -117,11 +117,7 @@ func (s *snapshot) isFresh(validSince time.Time) bool {
 
 // cutShort reports whether the collection could have read more with more time.
 func (s *snapshot) cutShort() bool {
-	outOfTime := func(err error) bool {
-		reason := azure.ReasonOf(err)
-		return reason == azure.ReasonTimeout || reason == azure.ReasonThrottled
-	}
-	return outOfTime(s.err) || slices.ContainsFunc(s.subscriptions, func(sub *subscription) bool { return outOfTime(sub.err) })
+	return isOutOfTime(s.err) || slices.ContainsFunc(s.subscriptions, func(sub *subscription) bool { return isOutOfTime(sub.err) })
 }
 
 // listTimedOut reports that there is nothing to serve because the list of subscriptions takes

@@ -3,7 +3,6 @@ package exporter
 import (
 	"bytes"
 	"html"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -16,21 +15,6 @@ import (
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure/simulator"
 )
-
-// open returns a page and what came with it.
-func (s *system) open(t testing.TB, address string) (status int, header http.Header, body string) {
-	t.Helper()
-	resp, err := s.web.Client().Get(s.web.URL + address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, resp.Header, string(text)
-}
 
 // list is the content of the first page.
 func (s *system) list(t testing.TB) *statusList {
@@ -69,7 +53,7 @@ func TestStatus_Demo(t *testing.T) {
 	cfg.Settings = []Setting{{"cache.ttl", "0s"}}
 	s := start(t, simulator.Demo(), cfg, azure.Config{})
 
-	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), "No collection has finished yet") || strings.Contains(page, "alarm\"") {
+	if _, _, page := s.get(t, "/status"); !strings.Contains(words(page), "No collection has finished yet") || strings.Contains(page, "alarm\"") {
 		t.Errorf("before the first collection:\n%s", words(page))
 	}
 	if asked := s.Requests(); len(asked) != 0 {
@@ -78,7 +62,7 @@ func TestStatus_Demo(t *testing.T) {
 	lines := s.scrape(t, "")
 	before := s.Requests()
 
-	status, _, page := s.open(t, "/status")
+	status, _, page := s.get(t, "/status")
 	if status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
@@ -109,22 +93,22 @@ func TestStatus_Demo(t *testing.T) {
 	for state, want := range map[string][]string{
 		"failing": want[:1], "read": want[1:7], "not-scored": want[7:], "stale": nil,
 	} {
-		if _, _, page := s.open(t, "/status?state="+state); !slices.Equal(rows(page), want) {
+		if _, _, page := s.get(t, "/status?state="+state); !slices.Equal(rows(page), want) {
 			t.Errorf("%s shows %q, want %q", state, rows(page), want)
 		}
 	}
 
-	_, _, page = s.open(t, "/status?subscription="+strings.ToUpper(simulator.DemoSampleID))
+	_, _, page = s.get(t, "/status?subscription="+strings.ToUpper(simulator.DemoSampleID))
 	controls := regexp.MustCompile(`<td data-label="Control">([^<]*)</td>\s*<td class="number" data-label="Points">[^<]*</td>\s*<td class="number" data-label="Gain">([^<]*)<`).FindAllStringSubmatch(page, -1)
 	if len(controls) != 15 || controls[0][1] != "Secure management ports" || controls[0][2] != "4.0" || controls[14][2] != "0.0" {
 		t.Errorf("the controls are not in the order of what they can gain: %q", controls)
 	}
-	if _, _, page := s.open(t, "/status?subscription="+simulator.DemoForbiddenID); !strings.Contains(words(page), "az role assignment create") {
+	if _, _, page := s.get(t, "/status?subscription="+simulator.DemoForbiddenID); !strings.Contains(words(page), "az role assignment create") {
 		t.Errorf("a failing subscription without its fix:\n%s", words(page))
 	}
 
 	for _, address := range []string{"/status?state=bad", "/status?state=fine", "/status?sort=bad", "/status?subscription=bad", "/status/more"} {
-		if status, _, _ := s.open(t, address); status != http.StatusNotFound {
+		if status, _, _ := s.get(t, address); status != http.StatusNotFound {
 			t.Errorf("%s: status %d", address, status)
 		}
 	}
@@ -137,7 +121,7 @@ func TestStatus_NoSubscriptions(t *testing.T) {
 	t.Parallel()
 	s := start(t, simulator.Generate(0, 0), DefaultConfig(), azure.Config{})
 	s.scrape(t, "")
-	_, _, page := s.open(t, "/status")
+	_, _, page := s.get(t, "/status")
 	for _, want := range []string{"No subscriptions were found.", "forbidden : list subscriptions: the identity cannot list any subscription"} {
 		if !strings.Contains(words(page), want) {
 			t.Errorf("no %q in\n%s", want, words(page))
@@ -161,7 +145,7 @@ func TestStatus_NoControls(t *testing.T) {
 		want         string
 	}{{0, 0, none}, {1, 0, unscored}, {2, 0, inactive}, {0, 2 * time.Hour, stale}} {
 		s.advance(test.later)
-		_, _, page := s.open(t, "/status?subscription="+tenant.Subscriptions[test.subscription].ID)
+		_, _, page := s.get(t, "/status?subscription="+tenant.Subscriptions[test.subscription].ID)
 		for _, reason := range []string{stale, inactive, unscored, none} {
 			if strings.Contains(page, reason) != (reason == test.want) {
 				t.Errorf("%d: %q is there or not, want %q:\n%s", i, reason, test.want, words(page))
@@ -175,7 +159,7 @@ func TestStatus_ManagementGroupForbidden(t *testing.T) {
 	t.Parallel()
 	s := start(t, simulator.Generate(1, 1), DefaultConfig(), azure.Config{ManagementGroups: []string{"nope"}})
 	s.scrape(t, "")
-	_, _, page := s.open(t, "/status")
+	_, _, page := s.get(t, "/status")
 	if want := "--assignee-object-id OBJECT_ID --scope /providers/Microsoft.Management/managementGroups/nope "; !strings.Contains(words(page), want) {
 		t.Errorf("no %q in\n%s", want, words(page))
 	}
@@ -214,7 +198,7 @@ func TestStatus_Initiatives(t *testing.T) {
 	}
 	text := ""
 	for _, address := range []string{"/status", "/status?subscription=" + tenant.Subscriptions[0].ID} {
-		_, _, body := s.open(t, address)
+		_, _, body := s.get(t, address)
 		text += words(body)
 	}
 	for _, want := range []string{
@@ -242,7 +226,7 @@ func TestStatus_StaleAndFailing(t *testing.T) {
 	s = start(t, simulator.Generate(2, 2), DefaultConfig(), azure.Config{})
 	s.SetTokenFault(simulator.ExpiredSecret())
 	s.scrape(t, "")
-	_, _, text := s.open(t, "/status")
+	_, _, text := s.get(t, "/status")
 	if !strings.Contains(words(text), "authentication : get token: the token endpoint answered HTTP 401 AADSTS7000222 How to fix: renew the credential") {
 		t.Errorf("no word of the expired secret:\n%s", words(text))
 	}
@@ -255,11 +239,11 @@ func TestStatus_Throttled(t *testing.T) {
 	s := start(t, tenant, DefaultConfig(), azure.Config{})
 	s.SetFault(tenant.Subscriptions[0].ID, simulator.OnScores(simulator.Throttle(1, 0)))
 	s.scrape(t, "")
-	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), " requests to Azure, 1 of them throttled") {
+	if _, _, page := s.get(t, "/status"); !strings.Contains(words(page), " requests to Azure, 1 of them throttled") {
 		t.Errorf("no word of throttling:\n%s", words(page))
 	}
 	s.scrape(t, "")
-	if _, _, page := s.open(t, "/status"); !strings.Contains(words(page), "and 2 requests to Azure, none throttled") {
+	if _, _, page := s.get(t, "/status"); !strings.Contains(words(page), "and 2 requests to Azure, none throttled") {
 		t.Errorf("the last collection had other requests:\n%s", words(page))
 	}
 }

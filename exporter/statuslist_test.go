@@ -49,7 +49,7 @@ func TestStatusList_Order(t *testing.T) {
 		"?sort=unhealthy": "alpha Bravo charlie Echo delta",
 		"?sort=name":      "alpha Bravo charlie delta Echo",
 	} {
-		_, _, page := s.open(t, "/status"+order)
+		_, _, page := s.get(t, "/status"+order)
 		if got := strings.Join(rows(page), " "); got != want {
 			t.Errorf("%q: %s, want %s", order, got, want)
 		}
@@ -62,7 +62,7 @@ func TestStatusList_Order(t *testing.T) {
 	// The values of one that fails from now on become old.
 	s.SetFault(tenant.Subscriptions[1].ID, simulator.Forbidden())
 	s.scrape(t, "")
-	_, _, page := s.open(t, "/status?sort=age")
+	_, _, page := s.get(t, "/status?sort=age")
 	if got := rows(page); got[0] != "Bravo" || got[4] != "delta" {
 		t.Errorf("by age: %q, want Bravo first and delta, which was never read, last", got)
 	}

@@ -134,6 +134,12 @@ func (s *subscription) needsRefresh(validSince time.Time) bool {
 	return s.Active() && !s.polledAt().After(validSince)
 }
 
+// isOutOfTime reports whether more time or quota could have prevented the failure.
+func isOutOfTime(err error) bool {
+	reason := azure.ReasonOf(err)
+	return reason == azure.ReasonTimeout || reason == azure.ReasonThrottled
+}
+
 // isTransient reports whether the next request can succeed without any change by an operator.
 func isTransient(reason azure.Reason) bool {
 	switch reason {
