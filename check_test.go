@@ -72,8 +72,8 @@ func TestCheck(t *testing.T) {
 			sim := startAzure(t, test.tenant)
 			sim.SetTokenFault(test.token)
 			sim.SetGraphFault(test.graph)
-			env := append(append(secretEnv(), trust(t, sim)), test.env...)
-			args := append(append(cloudFlags(sim), "check"), test.args...)
+			env := append(secretEnv(t, sim), test.env...)
+			args := append(append(sim.Flags(), "check"), test.args...)
 			code, stdout, stderr := runToEnd(t, env, args...)
 			if code != test.code || stderr != "" {
 				t.Errorf("exit code %d, want %d; standard error %q", code, test.code, stderr)
@@ -132,7 +132,7 @@ func TestCheck_ManySubscriptions(t *testing.T) {
 	}
 	sim := startAzure(t, tenant)
 	sim.SetFault(tenant.Subscriptions[1].ID, simulator.OnControls(simulator.Garbage())) // the longest reason
-	_, stdout, _ := runToEnd(t, append(secretEnv(), trust(t, sim)), append(cloudFlags(sim), "check")...)
+	_, stdout, _ := runToEnd(t, secretEnv(t, sim), append(sim.Flags(), "check")...)
 	if want := "\n30 subscriptions are readable, 2 are failing, 3 have no score, 25 are disabled or deleted.\n"; !strings.HasSuffix(stdout, want) {
 		t.Errorf("no %q in\n%s", want, stdout)
 	}

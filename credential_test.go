@@ -28,7 +28,7 @@ func TestCredential_TriedAtStart(t *testing.T) {
 			t.Parallel()
 			azure := startAzure(t, simulator.Generate(2, 1))
 			azure.SetTokenFault(test.fault)
-			p := start(t, append(secretEnv(), trust(t, azure)), cloudFlags(azure)...)
+			p := start(t, secretEnv(t, azure), azure.Flags()...)
 			waitFor(t, "the credential to be tried", func() bool { return strings.Contains(p.log.String(), "the credential ") })
 			for _, want := range test.want {
 				if !strings.Contains(p.log.String(), want) {
@@ -49,7 +49,7 @@ func TestCredential_HangAtStart(t *testing.T) {
 	t.Parallel()
 	azure := startAzure(t, simulator.Generate(2, 1))
 	azure.SetTokenFault(simulator.Hang())
-	p := start(t, append(secretEnv(), trust(t, azure)), cloudFlags(azure)...)
+	p := start(t, secretEnv(t, azure), azure.Flags()...)
 	if status, _ := p.get(t, "/-/ready"); status != 200 {
 		t.Errorf("/-/ready: %d", status)
 	}
@@ -70,7 +70,7 @@ func TestCredential_HangDuringChallenge(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(20, 1)
 	azure := startAzure(t, tenant)
-	p := start(t, append(secretEnv(), trust(t, azure)), cloudFlags(azure)...)
+	p := start(t, secretEnv(t, azure), azure.Flags()...)
 	if up := p.scrape(t).value("azure_secure_score_up"); up != 1 {
 		t.Fatalf("up is %g; log:\n%s", up, p.log.String())
 	}
@@ -109,7 +109,7 @@ func TestCredential_SecretFile(t *testing.T) {
 	azure := startAzure(t, tenant)
 	file := write(t, "secret", []byte(simulator.ClientSecret+"\n"))
 	env := []string{"AZURE_TENANT_ID=" + simulator.TenantID, "AZURE_CLIENT_ID=" + simulator.ClientID, trust(t, azure)}
-	p := start(t, env, append(cloudFlags(azure), "--azure.client-secret-file="+file, "--log.level=debug")...)
+	p := start(t, env, append(azure.Flags(), "--azure.client-secret-file="+file, "--log.level=debug")...)
 	expect := func(success float64) {
 		t.Helper()
 		if got := p.scrape(t).value("azure_secure_score_subscription_scrape_success", "subscription_id", tenant.Subscriptions[0].ID); got != success {

@@ -20,7 +20,7 @@ func TestExport(t *testing.T) {
 	tenant := simulator.Demo()
 	tenant.PageSize = 4 // a subscription has 15 controls
 	azure := startAzure(t, tenant)
-	env := slices.Clip(append(secretEnv(), trust(t, azure)))
+	env := slices.Clip(secretEnv(t, azure))
 
 	for _, test := range []struct {
 		command, file, itemType string
@@ -38,7 +38,7 @@ func TestExport(t *testing.T) {
 			t.Run(test.command+"/"+subscriptions, func(t *testing.T) {
 				t.Parallel()
 				path := filepath.Join(t.TempDir(), test.file)
-				args := append(cloudFlags(azure), "export", test.command, "-o", path)
+				args := append(azure.Flags(), "export", test.command, "-o", path)
 				for _, id := range ids {
 					args = append(args, "--azure.subscription-id="+id)
 				}
@@ -97,7 +97,7 @@ func TestExport_Verbatim(t *testing.T) {
 	id := "00000001-0000-4000-8000-000000000001"
 	azure.SetFault(id, simulator.Body(200, "application/json", `{"value":[{"name":"ascScore","properties":{"displayName":"<R&D> \u00fc","score":{"max":58.0,"current":1.10e1,"percentage":0.189655172413793103},"weight":12345678901234567890}}]}`))
 	for _, args := range [][]string{{"-o", "-"}, {"--output=-"}, {"-o-"}} {
-		code, stdout, stderr := runToEnd(t, append(secretEnv(), trust(t, azure)), append(append(cloudFlags(azure), "export", "scores"), args...)...)
+		code, stdout, stderr := runToEnd(t, secretEnv(t, azure), append(append(azure.Flags(), "export", "scores"), args...)...)
 		if code != 0 || stderr != "" {
 			t.Errorf("exit code %d, standard error %q", code, stderr)
 		}
@@ -128,8 +128,8 @@ func TestExport_Verbatim(t *testing.T) {
 func TestExport_Failure(t *testing.T) {
 	t.Parallel()
 	azure := startAzure(t, simulator.Demo())
-	args := slices.Clip(append(cloudFlags(azure), "export", "scores"))
-	env := slices.Clip(append(secretEnv(), trust(t, azure)))
+	args := slices.Clip(append(azure.Flags(), "export", "scores"))
+	env := slices.Clip(secretEnv(t, azure))
 	const before = "what was there before"
 
 	for _, test := range []struct {
@@ -165,8 +165,8 @@ func TestExport_Interrupted(t *testing.T) {
 	azure := startAzure(t, tenant)
 	azure.SetFault(tenant.Subscriptions[0].ID, simulator.Hang())
 	path := filepath.Join(t.TempDir(), "scores.json")
-	var stderr output
-	cmd := command(t.Context(), t, append(secretEnv(), trust(t, azure)), append(cloudFlags(azure), "export", "scores", "-o", path)...)
+	var stderr strings.Builder
+	cmd := command(t.Context(), t, secretEnv(t, azure), append(azure.Flags(), "export", "scores", "-o", path)...)
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -231,7 +231,7 @@ func TestExport_ReplacesTheName(t *testing.T) {
 func TestExport_ChecksTargetFirst(t *testing.T) {
 	t.Parallel()
 	azure := startAzure(t, simulator.Demo())
-	env, args := append(secretEnv(), trust(t, azure)), append(cloudFlags(azure), "export", "scores", "-o")
+	env, args := secretEnv(t, azure), append(azure.Flags(), "export", "scores", "-o")
 	dir := t.TempDir()
 	for path, want := range map[string]string{
 		filepath.Join(dir, "missing", "scores.json"): "no such file or directory",

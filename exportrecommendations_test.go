@@ -17,12 +17,12 @@ import (
 func TestExportRecommendations(t *testing.T) {
 	t.Parallel()
 	server := startAzure(t, simulator.Demo())
-	env := append(secretEnv(), trust(t, server))
+	env := secretEnv(t, server)
 	dir := t.TempDir()
 	rows := map[string]int{}
 	for _, name := range []string{"r.json", "r.CSV"} {
 		path := filepath.Join(dir, name)
-		code, _, stderr := runToEnd(t, env, append(cloudFlags(server), "export", "recommendations", "-o", path)...)
+		code, _, stderr := runToEnd(t, env, append(server.Flags(), "export", "recommendations", "-o", path)...)
 		if code != 1 || strings.Count(stderr, "error: ") != 1 || !strings.Contains(stderr, simulator.DemoForbiddenID) {
 			t.Errorf("%s: exit code %d, standard error %q", name, code, stderr)
 		}

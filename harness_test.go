@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -21,7 +20,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -63,7 +61,7 @@ func runToEnd(t *testing.T, env []string, args ...string) (code int, stdout, std
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := command(ctx, t, env, args...)
-	var out, errs output
+	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
@@ -84,7 +82,7 @@ func command(ctx context.Context, t *testing.T, env []string, args ...string) *e
 // process is a running exporter.
 type process struct {
 	cmd      *exec.Cmd
-	log      *output
+	log      logFile
 	url      string
 	client   *http.Client
 	password string // for basic auth, if set
@@ -98,9 +96,14 @@ var listening = regexp.MustCompile(`\baddress"?[=:]"?(127\.0\.0\.1:\d+)`)
 // start runs the exporter on a free port until the test ends.
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{log: &output{}, client: &http.Client{}, ended: make(chan struct{})}
+	log, err := os.CreateTemp(t.TempDir(), "log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p := &process{log: logFile(log.Name()), client: &http.Client{}, ended: make(chan struct{})}
 	p.cmd = command(t.Context(), t, env, append([]string{"--web.listen-address=127.0.0.1:0"}, args...)...)
-	p.cmd.Stderr = p.log
+	p.cmd.Stderr = log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -238,21 +241,14 @@ func startAzure(t *testing.T, tenant simulator.Tenant) *simulator.Server {
 	return azure
 }
 
-// secretEnv is the environment of a service principal.
-func secretEnv() []string {
-	return []string{
-		"AZURE_TOKEN_CREDENTIALS=EnvironmentCredential", "AZURE_TENANT_ID=" + simulator.TenantID,
-		"AZURE_CLIENT_ID=" + simulator.ClientID, "AZURE_CLIENT_SECRET=" + simulator.ClientSecret,
-	}
+// secretEnv is the environment of a process that reads azure with the client secret.
+func secretEnv(t *testing.T, azure *simulator.Server) []string {
+	return append(simulator.ClientSecretEnv(), trust(t, azure))
 }
 
 // trust returns the variable that makes a process trust the simulator's certificate.
 func trust(t *testing.T, azure *simulator.Server) string {
 	return "SSL_CERT_FILE=" + write(t, "azure.pem", azure.CertificatePEM())
-}
-
-func cloudFlags(azure *simulator.Server) []string {
-	return []string{"--azure.cloud=custom", "--azure.authority-host=" + azure.URL(), "--azure.arm-endpoint=" + azure.URL()}
 }
 
 // The user of the web configuration. The cost of the hash is low to keep the tests quick.
@@ -320,20 +316,13 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// output collects what a process writes; it can be read while the process runs.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
+// logFile is the path of what a process has written so far.
+type logFile string
 
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+func (l logFile) String() string {
+	text, err := os.ReadFile(string(l))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }

@@ -22,7 +22,7 @@ func TestMemory_HugeResponses(t *testing.T) {
 	}
 	tenant := simulator.Generate(8, 15)
 	azure := startAzure(t, tenant)
-	p := start(t, append(secretEnv(), trust(t, azure)), cloudFlags(azure)...)
+	p := start(t, secretEnv(t, azure), azure.Flags()...)
 	const gibibyte = 1 << 30
 	faults := []simulator.Fault{simulator.Huge(gibibyte, true), simulator.Huge(gibibyte, false), simulator.GzipBomb(gibibyte)}
 	for _, test := range []struct{ bad, limit int }{{1, 100}, {7, 150}} {
@@ -90,7 +90,7 @@ func TestSecrets_NeverShown(t *testing.T) {
 				} {
 					azure.SetFault(tenant.Subscriptions[i].ID, f)
 				}
-				p := startTLS(t, append(secretEnv(), trust(t, azure)), append(cloudFlags(azure), "--log.level=debug", "--log.format="+format)...)
+				p := startTLS(t, secretEnv(t, azure), append(azure.Flags(), "--log.level=debug", "--log.format="+format)...)
 				p.password = scraperPassword
 
 				var pages strings.Builder

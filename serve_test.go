@@ -65,7 +65,7 @@ func TestServe_TLSAndBasicAuth(t *testing.T) {
 		kind string
 		env  []string
 	}{
-		{"client secret", secretEnv()},
+		{"client secret", simulator.ClientSecretEnv()},
 		{"workload identity", []string{
 			"AZURE_TOKEN_CREDENTIALS=WorkloadIdentityCredential", "AZURE_TENANT_ID=" + simulator.TenantID, "AZURE_CLIENT_ID=" + simulator.ClientID,
 			"AZURE_FEDERATED_TOKEN_FILE=" + write(t, "token", []byte(simulator.FederatedToken)),
@@ -73,7 +73,7 @@ func TestServe_TLSAndBasicAuth(t *testing.T) {
 	} {
 		t.Run(credential.kind, func(t *testing.T) {
 			azure := startAzure(t, simulator.Demo())
-			p := startTLS(t, append(credential.env, trust(t, azure)), cloudFlags(azure)...)
+			p := startTLS(t, append(credential.env, trust(t, azure)), azure.Flags()...)
 			if status, body := p.get(t, "/metrics"); status != http.StatusUnauthorized || strings.Contains(body, "azure_secure_score") {
 				t.Errorf("without a password: %d %s", status, body)
 			}
@@ -114,7 +114,7 @@ func TestShutdown_ScrapeInFlight(t *testing.T) {
 	hanging, healthy := tenant.Subscriptions[0].ID, tenant.Subscriptions[1].ID
 	azure := startAzure(t, tenant)
 	azure.SetFault(hanging, simulator.Hang())
-	p := start(t, append(secretEnv(), trust(t, azure)), cloudFlags(azure)...)
+	p := start(t, secretEnv(t, azure), azure.Flags()...)
 
 	scraped := make(chan result, 1)
 	go func() { scraped <- p.fetch("/metrics") }()
@@ -153,7 +153,7 @@ func TestShutdown_ProbeInFlight(t *testing.T) {
 	tenant := simulator.Generate(1, 1)
 	azure := startAzure(t, tenant)
 	azure.SetFault(tenant.Subscriptions[0].ID, simulator.Hang())
-	p := start(t, append(secretEnv(), trust(t, azure)), cloudFlags(azure)...)
+	p := start(t, secretEnv(t, azure), azure.Flags()...)
 	probed := make(chan result, 1)
 	go func() { probed <- p.fetch("/probe?target=" + tenant.Subscriptions[0].ID) }()
 	waitFor(t, "the call of the probe", func() bool { return azure.Requests()[simulator.RouteSecureScores] == 1 })

@@ -48,8 +48,8 @@ func onTerminal(t *testing.T, env []string, args ...string) string {
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	azure := startAzure(t, simulator.Generate(25, 2))
-	env := append(secretEnv(), trust(t, azure))
-	args := append(cloudFlags(azure), "export", "scores")
+	env := secretEnv(t, azure)
+	args := append(azure.Flags(), "export", "scores")
 
 	text := onTerminal(t, env, args...)
 	if !strings.Contains(text, "\r25 of 25 subscriptions\r\x1b[K") || !strings.Contains(text, "\r1 of 25 subscriptions\r") {
@@ -64,7 +64,7 @@ func TestProgress(t *testing.T) {
 	if text != "AzureSecureScore.json: 1 item from 1 subscription\r\n" {
 		t.Errorf("a terminal shows %q", text)
 	}
-	if text := onTerminal(t, env, append(cloudFlags(azure), "check")...); !strings.Contains(text, "\r25 of 25 subscriptions\r\x1b[K") {
+	if text := onTerminal(t, env, append(azure.Flags(), "check")...); !strings.Contains(text, "\r25 of 25 subscriptions\r\x1b[K") {
 		t.Errorf("a terminal shows %q", text)
 	}
 }

@@ -25,7 +25,7 @@ func TestShards(t *testing.T) {
 	azure := startAzure(t, tenant)
 	var replicas [2]*process
 	for i := range replicas {
-		replicas[i] = startExporter(t, azureEnv(t, azure), azureFlags(azure)...)
+		replicas[i] = startExporter(t, azureEnv(t, azure), azure.Flags()...)
 	}
 	hook := startWebhook(t)
 	servers := startShards(t, replicas, startAlertmanager(t, hook))

@@ -3,7 +3,6 @@
 package dashboards
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,14 +59,7 @@ func azureEnv(t *testing.T, azure *simulator.Server) []string {
 	t.Helper()
 	certificate := filepath.Join(t.TempDir(), "azure.pem")
 	writeFile(t, certificate, string(azure.CertificatePEM()))
-	return []string{
-		"SSL_CERT_FILE=" + certificate, "AZURE_TOKEN_CREDENTIALS=EnvironmentCredential", "AZURE_TENANT_ID=" + simulator.TenantID,
-		"AZURE_CLIENT_ID=" + simulator.ClientID, "AZURE_CLIENT_SECRET=" + simulator.ClientSecret,
-	}
-}
-
-func azureFlags(azure *simulator.Server) []string {
-	return []string{"--azure.cloud=custom", "--azure.authority-host=" + azure.URL(), "--azure.arm-endpoint=" + azure.URL()}
+	return append(simulator.ClientSecretEnv(), "SSL_CERT_FILE="+certificate)
 }
 
 var listening = regexp.MustCompile(`\baddress=(127\.0\.0\.1:\d+)`)
@@ -213,7 +205,7 @@ func (w *webhook) firing(name string) []notification {
 // process is a running command.
 type process struct {
 	address string // host and port
-	log     *output
+	log     logFile
 	stop    func() // terminates it without waiting
 }
 
@@ -224,8 +216,13 @@ func start(t *testing.T, env []string, program string, args ...string) *process 
 	terminate := func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.Cancel, cmd.WaitDelay = terminate, 15*time.Second
 	cmd.Env = env
-	p := &process{log: &output{}, stop: func() { _ = terminate() }} // an error means that it has exited
-	cmd.Stdout, cmd.Stderr = p.log, p.log
+	log, err := os.CreateTemp(t.TempDir(), "log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p := &process{log: logFile(log.Name()), stop: func() { _ = terminate() }} // an error means that it has exited
+	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -239,22 +236,15 @@ func start(t *testing.T, env []string, program string, args ...string) *process 
 	return p
 }
 
-// output is the output of a process. It is safe to read while the process runs.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
+// logFile is the path of what a process has written so far.
+type logFile string
 
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+func (l logFile) String() string {
+	text, err := os.ReadFile(string(l))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 var (

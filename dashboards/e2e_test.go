@@ -228,7 +228,7 @@ func TestTokenOutage(t *testing.T) {
 	tenant.TokenLifetime = 10 * time.Second // expires soon after the endpoint fails
 	azure := startAzure(t, tenant)
 	// The subscription list is due sixty times as often, like everything else.
-	s := startStack(t, azureEnv(t, azure), append(azureFlags(azure), "--azure.discovery-interval=10s")...)
+	s := startStack(t, azureEnv(t, azure), append(azure.Flags(), "--azure.discovery-interval=10s")...)
 	subscriptions := tenant.Subscriptions
 	eventually(t, "all scores are recorded", func() error {
 		return compare(s.prometheus, wantRecorded(t, scrape(t, s.exporter)))
@@ -292,7 +292,7 @@ func TestServiceOutage(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(6, 3)
 	azure := startAzure(t, tenant)
-	s := startStack(t, azureEnv(t, azure), azureFlags(azure)...)
+	s := startStack(t, azureEnv(t, azure), azure.Flags()...)
 	eventually(t, "all scores are recorded", func() error {
 		return compare(s.prometheus, wantRecorded(t, scrape(t, s.exporter)))
 	})

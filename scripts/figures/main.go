@@ -27,6 +27,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -148,12 +149,10 @@ func start(dir, binary string, tenant simulator.Tenant, flags ...string) (*expor
 	address := listener.Addr().String()
 	listener.Close()
 
-	flags = append(flags, "--web.listen-address="+address, "--log.level=error",
-		"--azure.cloud=custom", "--azure.authority-host="+azure.URL(), "--azure.arm-endpoint="+azure.URL())
-	e := &exporter{azure, exec.Command(binary, append(flags, strings.Fields(*extra)...)...), "http://" + address}
+	flags = slices.Concat(flags, azure.Flags(), []string{"--web.listen-address=" + address, "--log.level=error"}, strings.Fields(*extra))
+	e := &exporter{azure, exec.Command(binary, flags...), "http://" + address}
 	e.command.Stderr = os.Stderr
-	e.command.Env = append(os.Environ(), "SSL_CERT_FILE="+certificate, "AZURE_TOKEN_CREDENTIALS=EnvironmentCredential",
-		"AZURE_TENANT_ID="+simulator.TenantID, "AZURE_CLIENT_ID="+simulator.ClientID, "AZURE_CLIENT_SECRET="+simulator.ClientSecret)
+	e.command.Env = slices.Concat(os.Environ(), simulator.ClientSecretEnv(), []string{"SSL_CERT_FILE=" + certificate})
 	if err := e.command.Start(); err != nil {
 		return nil, err
 	}
