@@ -1,9 +1,6 @@
 package simulator
 
-import (
-	"net/http"
-	"strings"
-)
+import "net/http"
 
 // OnAssessments applies the fault only to queries about recommendations: counts, names and
 // controls.
@@ -15,17 +12,6 @@ func OnAssessments(f Fault) Fault {
 // plain, names or controls.
 func OnAssessmentQuery(kind string, f Fault) Fault {
 	return onPlan(func(plan *graphPlan) bool { return plan.assessments != nil && plan.assessments.kind == kind }, f)
-}
-
-// OnQueriesOf applies the fault only to queries whose text contains a part.
-func OnQueriesOf(text string, f Fault) Fault {
-	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if q, err := readGraphQuery(r); err == nil && strings.Contains(q.Query, text) {
-			f(w, r, next)
-			return
-		}
-		next.ServeHTTP(w, r)
-	}
 }
 
 // RefusePackedAssessments answers packed counts with 400, as a Resource Graph that does not know

@@ -190,7 +190,6 @@ func TestAssessments_Faults(t *testing.T) {
 		"refused":            {simulator.RefusePackedAssessments(), 1, packedCounts, `"code":"InvalidQuery"`},
 		"plain not refused":  {simulator.RefusePackedAssessments(), 1, plainCounts, `"key":`},
 		"scores not refused": {simulator.OnAssessments(simulator.ServerError(500)), 1, packedQuery, `"items":[{`},
-		"by text":            {simulator.OnQueriesOf("make_list", simulator.ServerError(500)), 1, plainCounts, `"key":`},
 	} {
 		sim.SetGraphFault(test.fault)
 		_, body := c.refusal(object{"query": test.query, "subscriptions": idsOf(tenant)[:test.subscriptions]})

@@ -36,17 +36,6 @@ func onPath(suffix string, f Fault) Fault {
 	}
 }
 
-// OnGroup applies the fault only to the management group.
-func OnGroup(id string, f Fault) Fault {
-	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if !strings.EqualFold(r.PathValue("group"), id) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		f(w, r, next)
-	}
-}
-
 // Times applies the fault to the first n requests; later ones are healthy.
 func Times(n int, f Fault) Fault {
 	var seen atomic.Int64

@@ -20,11 +20,6 @@ func OnBatchesOver(n int, f Fault) Fault {
 	}
 }
 
-// OnTable applies the fault only to queries of the table: securityresources or resourcecontainers.
-func OnTable(table string, f Fault) Fault {
-	return onPlan(func(plan *graphPlan) bool { return plan.table.name == table }, f)
-}
-
 // RefuseBagPack answers queries packed by bag_pack with 400, as a Resource Graph that only knows
 // pack.
 func RefuseBagPack() Fault { return refusePacking("bag_pack") }

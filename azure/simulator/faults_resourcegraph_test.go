@@ -94,18 +94,11 @@ func TestFaults_OfPacking(t *testing.T) {
 		fault   simulator.Fault
 		refused []string
 	}{
-		"bag_pack": {simulator.RefuseBagPack(), []string{"containers bag_pack", "scores bag_pack"}},
 		"both": {
 			simulator.RefusePacking(),
 			[]string{"containers bag_pack", "containers pack", "scores bag_pack", "scores pack"},
 		},
-		"bag_pack of scores": {
-			simulator.OnTable("securityresources", simulator.RefuseBagPack()), []string{"scores bag_pack"},
-		},
-		"both of containers": {
-			simulator.OnTable("resourcecontainers", simulator.RefusePacking()),
-			[]string{"containers bag_pack", "containers pack"},
-		},
+		"bag_pack": {simulator.RefuseBagPack(), []string{"containers bag_pack", "scores bag_pack"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, c := start(t, generous(simulator.Generate(1, 1)))

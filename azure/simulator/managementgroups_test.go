@@ -74,19 +74,6 @@ func TestDescendants_OfNestedGroups(t *testing.T) {
 	}
 }
 
-func TestDescendants_FaultOfOneGroup(t *testing.T) {
-	tenant := simulator.Generate(2, 1)
-	ids := idsOf(tenant)
-	tenant.ManagementGroups = map[string][]string{"Corp": ids[:1], "Shop": ids[1:]}
-	a, c := start(t, tenant)
-	a.SetGroupFault(simulator.OnGroup("Corp", simulator.Forbidden()))
-	for group, want := range map[string]int{"corp": 403, "shop": 200} {
-		if response, body := c.body(descendantsPath(group)); response.StatusCode != want {
-			t.Errorf("%s: %d %s, want %d", group, response.StatusCode, body, want)
-		}
-	}
-}
-
 // A group that gets another name or parent shows it in the next query.
 func TestSetManagementGroups(t *testing.T) {
 	tenant := simulator.Generate(2, 1)

@@ -22,7 +22,7 @@ const (
 	graphMaxPayload       = 16 << 20
 	graphMaxRows          = 1000   // per page
 	graphMaxSubscriptions = 1000   // in an explicit list
-	graphMaxScope         = 10_000 // subscriptions of a tenant or of management groups
+	graphMaxScope         = 10_000 // subscriptions of a tenant
 )
 
 // ResourceGraph is how the tenant's Resource Graph differs from the published defaults.
@@ -38,10 +38,9 @@ type ResourceGraph struct {
 
 // graphQuery is the body of a request.
 type graphQuery struct {
-	Query            string   `json:"query"`
-	Subscriptions    []string `json:"subscriptions"`
-	ManagementGroups []string `json:"managementGroups"`
-	Options          struct {
+	Query         string   `json:"query"`
+	Subscriptions []string `json:"subscriptions"`
+	Options       struct {
 		Top          *int   `json:"$top"`
 		SkipToken    string `json:"$skipToken"`
 		ResultFormat string `json:"resultFormat"`
@@ -192,7 +191,7 @@ func (q graphQuery) skipToken(offset, size int) string {
 
 func (q graphQuery) context() uint64 {
 	h := fnv.New64a()
-	_, _ = fmt.Fprint(h, q.Query, q.Subscriptions, q.ManagementGroups)
+	_, _ = fmt.Fprint(h, q.Query, q.Subscriptions)
 	return h.Sum64()
 }
 
@@ -201,34 +200,19 @@ func (q graphQuery) context() uint64 {
 func (s *Server) graphScope(
 	w http.ResponseWriter, q graphQuery, table *graphTable,
 ) ([]*graphSubscription, bool) {
-	if len(q.Subscriptions) > 0 && len(q.ManagementGroups) > 0 {
-		badRequest(w, "InvalidScope", "Subscriptions and management groups are mutually exclusive.")
-		return nil, false
-	}
 	if len(q.Subscriptions) > graphMaxSubscriptions {
 		badRequest(w, "TooManySubscriptions",
 			"The number of subscriptions in the request, %d, has exceeded the allowed limit %d.",
 			len(q.Subscriptions), graphMaxSubscriptions)
 		return nil, false
 	}
-	ids := q.Subscriptions
-	for _, id := range ids {
+	for _, id := range q.Subscriptions {
 		if !guid.MatchString(strings.ToLower(id)) {
 			noValidSubscriptions(w, id)
 			return nil, false
 		}
 	}
-	for _, group := range q.ManagementGroups {
-		below, ok := s.descendants(group)
-		if !ok {
-			accessDenied(w)
-			return nil, false
-		}
-		for _, d := range below {
-			ids = append(ids, d.id) // those of groups match no subscription
-		}
-	}
-	scope := s.subscriptionsOf(ids, len(q.Subscriptions)+len(q.ManagementGroups) == 0)
+	scope := s.subscriptionsOf(q.Subscriptions)
 	scope = slices.DeleteFunc(scope, func(sub *graphSubscription) bool {
 		return sub.NoAccess && !table.listed
 	})
@@ -243,9 +227,9 @@ func (s *Server) graphScope(
 	return scope, true
 }
 
-// subscriptionsOf returns the subscriptions with these IDs, or all of them, ordered by ID and
-// without duplicates.
-func (s *Server) subscriptionsOf(ids []string, all bool) []*graphSubscription {
+// subscriptionsOf returns the subscriptions with these IDs, or for none all of them, ordered by ID
+// and without duplicates.
+func (s *Server) subscriptionsOf(ids []string) []*graphSubscription {
 	s.mu.Lock()
 	var found []*graphSubscription
 	for _, id := range ids {
@@ -253,7 +237,7 @@ func (s *Server) subscriptionsOf(ids []string, all bool) []*graphSubscription {
 			found = append(found, s.subscriptions[i])
 		}
 	}
-	if all {
+	if len(ids) == 0 {
 		found = slices.Clone(s.subscriptions)
 	}
 	s.mu.Unlock()

@@ -47,11 +47,10 @@ var (
 	whereType = regexp.MustCompile(`^where type ?(?:(?:=~|==) ?('[^']*')|in~ ?\(([^)]*)\))$`)
 	summarize = regexp.MustCompile(`^summarize (\w+) ?= ?make_list ?\( ?(bag_pack|pack) ?` +
 		`\((.*)\) ?\) by (.*)$`)
-	hashed     = regexp.MustCompile(`^(\w+) ?= ?hash ?\( ?subscriptionId ?, ?([1-9][0-9]{0,3}) ?\)$`)
-	orderByID  = regexp.MustCompile(`^(?:order|sort) by id(?: asc)?$`)
-	quoted     = regexp.MustCompile(`^'([^']*)'$`)
-	renamed    = regexp.MustCompile(`^(\w+) ?= ?(.*)$`)
-	conversion = regexp.MustCompile(`^tostring ?\( ?(.*?) ?\)$`)
+	hashed    = regexp.MustCompile(`^(\w+) ?= ?hash ?\( ?subscriptionId ?, ?([1-9][0-9]{0,3}) ?\)$`)
+	orderByID = regexp.MustCompile(`^(?:order|sort) by id(?: asc)?$`)
+	quoted    = regexp.MustCompile(`^'([^']*)'$`)
+	renamed   = regexp.MustCompile(`^(\w+) ?= ?(.*)$`)
 )
 
 // parseGraphQuery parses a query. White space does not matter.
@@ -100,7 +99,7 @@ func (p *graphPlan) parseStage(stage string) error {
 }
 
 func (p *graphPlan) parseTypes(list string) error {
-	for _, item := range splitList(list) {
+	for _, item := range splitTop(list, ',') {
 		m := quoted.FindStringSubmatch(item)
 		if m == nil || !slices.Contains(p.table.types, strings.ToLower(m[1])) {
 			return fmt.Errorf("unknown type %s of table %s", item, p.table.name)
@@ -112,7 +111,7 @@ func (p *graphPlan) parseTypes(list string) error {
 
 // parseColumns parses the columns of a plain row: "id" or "state = properties.state".
 func (p *graphPlan) parseColumns(list string) error {
-	for _, item := range splitList(list) {
+	for _, item := range splitTop(list, ',') {
 		name, column := item, item
 		if m := renamed.FindStringSubmatch(item); m != nil {
 			name, column = m[1], m[2]
@@ -126,7 +125,7 @@ func (p *graphPlan) parseColumns(list string) error {
 
 // parseItem parses the keys and columns of a packed item.
 func (p *graphPlan) parseItem(list string) error {
-	items := splitList(list)
+	items := splitTop(list, ',')
 	if len(items)%2 != 0 {
 		return fmt.Errorf("%s needs keys and values", p.packing)
 	}
@@ -157,21 +156,10 @@ func (p *graphPlan) parseGroup(group string) error {
 }
 
 func (p *graphPlan) addColumn(name, column string) error {
-	if m := conversion.FindStringSubmatch(column); m != nil {
-		column = m[1]
-	}
 	value, ok := p.table.columns[column]
 	if !ok {
 		return fmt.Errorf("unknown column %q of table %s", column, p.table.name)
 	}
 	p.columns = append(p.columns, graphColumn{name, string(marshal(name)) + ":", value})
 	return nil
-}
-
-func splitList(list string) []string {
-	items := strings.Split(list, ",")
-	for i := range items {
-		items[i] = strings.TrimSpace(items[i])
-	}
-	return items
 }

@@ -1,7 +1,6 @@
 package simulator_test
 
 import (
-	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
@@ -25,12 +24,8 @@ func TestQuery_Forms(t *testing.T) {
 			`[{"subscriptionId":"` + id + `","list":[{` + score + `}]}]`,
 		},
 		"plain": {
-			"securityresources\n| where type in~ ('microsoft.security/securescores')\n| project id, tenant = tenantId, percent = properties.score.percentage, healthy = properties.healthyResourceCount\n| order by id asc",
-			`[{` + score + `,"tenant":"` + simulator.TenantID + `","percent":` + ratio(t, tenant) + `,"healthy":null}]`,
-		},
-		"conversion": {
-			`resourcecontainers | where type =~ 'microsoft.resources/subscriptions' | project id, state = tostring(properties.state)`,
-			`[{"id":"/subscriptions/` + id + `","state":"Enabled"}]`,
+			"securityresources\n| where type in~ ('microsoft.security/securescores')\n| project id, name, healthy = properties.healthyResourceCount\n| order by id asc",
+			`[{` + score + `,"name":"ascScore","healthy":null}]`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -40,15 +35,6 @@ func TestQuery_Forms(t *testing.T) {
 			}
 		})
 	}
-}
-
-func ratio(t *testing.T, tenant simulator.Tenant) string {
-	t.Helper()
-	b, err := json.Marshal(tenant.Subscriptions[0].Score().Ratio)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 func TestQuery_Invalid(t *testing.T) {
