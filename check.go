@@ -139,16 +139,16 @@ func writeSubscriptions(w io.Writer, subscriptions []azure.SubscriptionReport) {
 	}
 	width := 0
 	for _, s := range subscriptions {
-		width = max(width, utf8.RuneCountInString(inWords(s)))
+		width = max(width, utf8.RuneCountInString(outcomeText(s)))
 	}
 	fmt.Fprintln(w)
 	for _, s := range subscriptions {
-		fmt.Fprintf(w, "%-*s  %s  %s\n", width, inWords(s), s.ID, cut(s.Name, tableWidth-width-len(s.ID)-2*len("  ")))
+		fmt.Fprintf(w, "%-*s  %s  %s\n", width, outcomeText(s), s.ID, cut(s.Name, tableWidth-width-len(s.ID)-2*len("  ")))
 	}
 }
 
-// inWords is the outcome of a subscription in the words of the status page.
-func inWords(s azure.SubscriptionReport) string {
+// outcomeText is the outcome of a subscription in the words of the status page.
+func outcomeText(s azure.SubscriptionReport) string {
 	switch outcomeOf(s) {
 	case notScored:
 		return "✓ no score"

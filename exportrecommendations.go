@@ -65,7 +65,7 @@ func recommendationsCSV(rows []azure.RecommendationRow) ([]byte, error) {
 			strconv.FormatBool(r.Preview), strings.Join(r.ControlIDs, " "), r.URL,
 		}
 		for i := range record {
-			record[i] = cell(record[i])
+			record[i] = withoutFormula(record[i])
 		}
 		records = append(records, record)
 	}
@@ -73,8 +73,8 @@ func recommendationsCSV(rows []azure.RecommendationRow) ([]byte, error) {
 	return text.Bytes(), err
 }
 
-// cell keeps a spreadsheet from reading Azure's text as a formula.
-func cell(text string) string {
+// withoutFormula keeps a spreadsheet from reading Azure's text as a formula.
+func withoutFormula(text string) string {
 	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
 		return "'" + text
 	}

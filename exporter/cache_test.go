@@ -78,12 +78,16 @@ func TestCache_ServesStaleAndRefreshes(t *testing.T) {
 	// A stale snapshot is served once more and refreshed in the background.
 	s.advance(time.Hour)
 	tenant := simulator.Generate(2, 1)
-	s.SetFault(tenant.Subscriptions[0].ID, simulator.Slow(500*time.Millisecond))
-	began := time.Now()
+	answer := make(chan struct{})
+	s.SetFault(tenant.Subscriptions[0].ID, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		<-answer
+		next.ServeHTTP(w, r)
+	})
 	old := s.exporter.cache.latest()
-	if again := s.scrape(t, "10"); len(again) != len(first) || time.Since(began) > 400*time.Millisecond && s.exporter.cache.latest() != old {
+	if again := s.scrape(t, "10"); len(again) != len(first) || s.exporter.cache.latest() != old {
 		t.Errorf("the scrape waited for the new snapshot")
 	}
+	close(answer)
 	waitFor(t, func() bool { return s.exporter.cache.latest() != old })
 	if again := s.scrape(t, "10"); value(again, prefix+"scrapes_total") != "2" {
 		t.Errorf("%s collections, want 2", value(again, prefix+"scrapes_total"))
@@ -243,7 +247,7 @@ func TestCache_ShortMaxStale(t *testing.T) {
 			if lines := s.scrape(t, "10"); count(lines, "current") != 2 || count(lines, "subscription_scored") != 3 {
 				t.Errorf("%s: %d of 2 scores, %d of 3 outcomes", name, count(lines, "current"), count(lines, "subscription_scored"))
 			}
-			time.Sleep(100 * time.Millisecond)
+			s.advance(100 * time.Millisecond)
 		}
 	}
 	cfg.MaxStale = 100 * time.Millisecond

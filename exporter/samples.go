@@ -57,8 +57,8 @@ func (w *sampleWriter) writeSnapshot(s *snapshot) error {
 	return w.flush()
 }
 
-// begin begins a line: before the first one of a family comes its header.
-func (w *sampleWriter) begin() {
+// beginLine begins a line: before the first one of a family comes its header.
+func (w *sampleWriter) beginLine() {
 	if !w.headerWritten {
 		escapeHelp := textHelp
 		if w.openMetrics {
@@ -72,7 +72,7 @@ func (w *sampleWriter) begin() {
 
 // sample writes a series.
 func (w *sampleWriter) sample(value float64, labels ...label) {
-	w.begin()
+	w.beginLine()
 	for i, l := range labels {
 		if i == 0 {
 			w.buffer = append(w.buffer, '{')
@@ -84,7 +84,7 @@ func (w *sampleWriter) sample(value float64, labels ...label) {
 	if len(labels) > 0 {
 		w.buffer = append(w.buffer, '}')
 	}
-	w.value(value)
+	w.endLine(value)
 }
 
 // scoreSample writes a series of a score.
@@ -104,7 +104,7 @@ func (w *sampleWriter) controlSample(value float64, subscriptionID string, c *co
 		labels = controlLabels(c.key.Value())
 		w.labels[c.key] = labels
 	}
-	w.begin()
+	w.beginLine()
 	w.buffer = append(w.buffer, labels...)
 	if state != "" {
 		w.buffer = append(w.buffer, `,state="`...)
@@ -114,7 +114,7 @@ func (w *sampleWriter) controlSample(value float64, subscriptionID string, c *co
 	w.buffer = append(w.buffer, `,subscription_id="`...)
 	w.buffer = append(w.buffer, subscriptionID...)
 	w.buffer = append(w.buffer, `"}`...)
-	w.value(value)
+	w.endLine(value)
 }
 
 // controlLabels is the beginning of the labels of a control's series, as text.
@@ -129,8 +129,8 @@ func controlLabels(key controlKey) string {
 	return string(appendLabel(text, "initiative", key.initiative))
 }
 
-// value ends a line.
-func (w *sampleWriter) value(value float64) {
+// endLine appends the value and ends the line. Full buffers are written.
+func (w *sampleWriter) endLine(value float64) {
 	w.buffer = append(w.buffer, ' ')
 	if n := int64(value); float64(n) == value && math.Abs(value) < 1e6 {
 		w.buffer = strconv.AppendInt(w.buffer, n, 10)

@@ -71,7 +71,7 @@ func newStatusList(s *snapshot, q statusQuery, portal func(subscriptionID string
 	entries, counts := list.filter(s, q)
 	list.Filters = newStatusFilters(q, counts)
 	for i := range entries {
-		entries[i].setOrder(q.order, totals)
+		entries[i].setSortKey(q.order, totals)
 	}
 	slices.SortFunc(entries, compareEntries)
 	list.paginate(q, len(entries))

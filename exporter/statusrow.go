@@ -37,8 +37,8 @@ type statusEntry struct {
 	state rowState
 	name  string
 
-	rank  rowState // The rows are sorted by rank,
-	order float64  // then by order, then by name.
+	rank    rowState // The rows are sorted by rank,
+	sortKey float64  // then by sortKey, then by name.
 }
 
 // appendEntries adds the rows of a subscription with these values, its own one first.
@@ -98,32 +98,33 @@ func (e *statusEntry) isConnector() bool {
 	return e.score != nil && e.score.key.Value().connector != ""
 }
 
-// setOrder prepares the entry for compareEntries. Rows that lack what they are sorted by come last.
-func (e *statusEntry) setOrder(order string, totals totals) {
-	e.order = math.MaxFloat64
+// setSortKey prepares the entry for compareEntries. Rows that lack what they are sorted by come
+// last.
+func (e *statusEntry) setSortKey(order string, totals totals) {
+	e.sortKey = math.MaxFloat64
 	if order == byState {
 		e.rank = e.state
 	}
 	switch {
 	case order == byName:
-		e.name, e.order = strings.ToLower(e.name), 0
+		e.name, e.sortKey = strings.ToLower(e.name), 0
 	case order == byAge:
 		if e.sub.lastGood != nil {
-			e.order = float64(e.sub.lastGood.readAt.UnixMicro())
+			e.sortKey = float64(e.sub.lastGood.readAt.UnixMicro())
 		}
 	case e.score == nil:
 	case order == byGain:
-		e.order = -totals.share(e.score, missingPoints(e.score.Points))
+		e.sortKey = -totals.share(e.score, missingPoints(e.score.Points))
 	case order == byUnhealthy:
-		e.order = -e.unhealthy()
+		e.sortKey = -e.unhealthy()
 	default:
-		e.order = e.score.ratio
+		e.sortKey = e.score.ratio
 	}
 }
 
 func compareEntries(a, b statusEntry) int {
 	return cmp.Or(
-		cmp.Compare(a.rank, b.rank), cmp.Compare(a.order, b.order), cmp.Compare(a.name, b.name), cmp.Compare(a.sub.ID, b.sub.ID),
+		cmp.Compare(a.rank, b.rank), cmp.Compare(a.sortKey, b.sortKey), cmp.Compare(a.name, b.name), cmp.Compare(a.sub.ID, b.sub.ID),
 	)
 }
 
