@@ -1,21 +1,14 @@
-package main_test
+package main
 
 import (
-	"bufio"
 	"encoding/json"
-	"io"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v2"
@@ -27,7 +20,7 @@ import (
 
 func TestDocs_MatchProgram(t *testing.T) {
 	t.Parallel()
-	p := buildProgram(t)
+	p := readProgram(t)
 
 	t.Run("flags", func(t *testing.T) {
 		documented := map[string]flag{}
@@ -311,18 +304,11 @@ type metric struct {
 
 func (p *program) labelValues(name, label string) []string { return p.metrics[name].values[label] }
 
-func buildProgram(t *testing.T) *program {
+func readProgram(t *testing.T) *program {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "azure-secure-score-exporter")
-	if runtime.GOOS == "windows" {
-		binary += ".exe"
-	}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
 	p := &program{}
-	p.readHelp(t, binary)
-	p.scrapeDemo(t, binary)
+	p.readHelp(t)
+	p.scrapeDemo(t)
 	return p
 }
 
@@ -333,13 +319,10 @@ var (
 	placeholder   = regexp.MustCompile(`^(?:[A-Z]+|https://…|"")$`)
 )
 
-func (p *program) readHelp(t *testing.T, binary string) {
+func (p *program) readHelp(t *testing.T) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), binary, "--help").Output()
-	if err != nil {
-		t.Fatalf("--help: %v", err)
-	}
-	flags, commands, _ := strings.Cut(string(out), "\nCommands:\n")
+	_, out, _ := runToEnd(t, nil, "--help")
+	flags, commands, _ := strings.Cut(out, "\nCommands:\n")
 	p.flags = map[string]flag{}
 	starts := flagInHelp.FindAllStringSubmatchIndex(flags, -1)
 	for i, at := range starts {
@@ -369,52 +352,17 @@ func (p *program) readHelp(t *testing.T, binary string) {
 	}
 }
 
-// scrapeDemo runs the demo and scrapes it. The process ends with the test.
-func (p *program) scrapeDemo(t *testing.T, binary string) {
+// scrapeDemo reads the metrics of the demo. Recommendations follow in the background of the first
+// scrape.
+func (p *program) scrapeDemo(t *testing.T) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, "--demo", "--web.listen-address=127.0.0.1:0")
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	log := bufio.NewScanner(stderr)
-	listening := regexp.MustCompile(`Listening on.*\b(127\.0\.0\.1:\d+)`)
-	var address []string
-	for address == nil && log.Scan() {
-		address = listening.FindStringSubmatch(log.Text())
-	}
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		_, _ = io.Copy(io.Discard, stderr)
-	}()
-	defer func() {
-		_ = cmd.Process.Kill()
-		<-drained
-		_ = cmd.Wait() // the error says that it was killed
-	}()
-	if address == nil {
-		t.Fatal("the demo does not log the address that it listens on")
-	}
-
-	// Recommendations follow in the background of the first scrape.
-	for start := time.Now(); !strings.Contains(p.exposition, "azure_secure_score_recommendation_info{"); time.Sleep(200 * time.Millisecond) {
-		if time.Since(start) > time.Minute {
-			t.Fatal("the demo does not expose recommendations")
-		}
-		p.exposition = scrape(t, "http://"+address[1]+"/metrics")
-	}
-
-	textParser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := textParser.TextToMetricFamilies(strings.NewReader(p.exposition))
-	if err != nil {
-		t.Fatal(err)
-	}
+	demo := start(t, nil, "--demo")
+	waitFor(t, "the demo's recommendations", func() bool {
+		_, p.exposition = demo.get(t, "/metrics")
+		return strings.Contains(p.exposition, "azure_secure_score_recommendation_info{")
+	})
 	p.metrics = map[string]metric{}
-	for name, family := range families {
+	for name, family := range parse(t, p.exposition) {
 		m := metric{kind: strings.ToLower(family.GetType().String()), values: map[string][]string{}}
 		for _, series := range family.GetMetric() {
 			for _, label := range series.GetLabel() {
@@ -429,26 +377,6 @@ func (p *program) scrapeDemo(t *testing.T, binary string) {
 		slices.Sort(m.labels)
 		p.metrics[name] = m
 	}
-}
-
-func scrape(t *testing.T, url string) string {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	response, err := (&http.Client{Transport: transport}).Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
 }
 
 // documents returns the Markdown files of the repository, by path.
