@@ -130,7 +130,7 @@ func (c *cache) end(run *collection) {
 func (c *cache) publish(s *snapshot) {
 	c.publishing.Lock()
 	defer c.publishing.Unlock()
-	c.published.Store(s.asOf(c.cutoffs(), c.recommended, c.maxRecommendations))
+	c.replace(s)
 }
 
 // publishRecommendations adds them to the last snapshot, and to those that follow.
@@ -138,7 +138,12 @@ func (c *cache) publishRecommendations(set *recommendationSet) {
 	c.publishing.Lock()
 	defer c.publishing.Unlock()
 	c.recommended = set
-	c.published.Store(c.published.Load().asOf(c.cutoffs(), set, c.maxRecommendations))
+	c.replace(c.published.Load())
+}
+
+// replace publishes the snapshot as of now. The lock is held.
+func (c *cache) replace(s *snapshot) {
+	c.published.Store(s.asOf(c.cutoffs(), c.recommended, c.maxRecommendations))
 }
 
 // settleTime is how long a scrape waits beyond its deadline for a collection that ends at the same
@@ -170,12 +175,10 @@ func (c *cache) latest() *snapshot {
 	}
 	c.publishing.Lock()
 	defer c.publishing.Unlock()
-	latest, now := c.published.Load(), c.cutoffs()
-	if latest.expires(now) {
-		latest = latest.asOf(now, c.recommended, c.maxRecommendations)
-		c.published.Store(latest)
+	if latest := c.published.Load(); latest.expires(c.cutoffs()) {
+		c.replace(latest)
 	}
-	return latest
+	return c.published.Load()
 }
 
 // cutoffs returns how old values can be now. A failing subscription's last good values are
