@@ -66,7 +66,7 @@ func BenchmarkRender(b *testing.B) {
 			snapshot := benchmarkSystem(b, n).exporter.cache.latest()
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := newSampleWriter(io.Discard, false, snapshot.cutoffs).writeSnapshot(snapshot); err != nil {
+				if err := snapshot.write(io.Discard, encoding{}); err != nil {
 					b.Fatal(err)
 				}
 			}

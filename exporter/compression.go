@@ -55,23 +55,21 @@ func (s *snapshot) rendering(e encoding) *rendering {
 	return r
 }
 
-func (r *rendering) render(s *snapshot) error {
-	if r.compression == "zstd" {
-		compressor, err := zstd.NewWriter(&r.text, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-			zstd.WithEncoderCRC(false), zstd.WithWindowSize(1<<20))
-		if err != nil {
-			return err
-		}
-		if err := newSampleWriter(compressor, r.openMetrics, s.cutoffs).writeSnapshot(s); err != nil {
-			return err
-		}
-		return compressor.Flush()
+func (r *rendering) render(s *snapshot) (err error) {
+	var compressor interface {
+		io.Writer
+		Flush() error
 	}
-	compressor, err := flate.NewWriter(&r.text, flate.BestSpeed)
+	if r.compression == "zstd" {
+		compressor, err = zstd.NewWriter(&r.text, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+			zstd.WithEncoderCRC(false), zstd.WithWindowSize(1<<20))
+	} else {
+		compressor, err = flate.NewWriter(&r.text, flate.BestSpeed)
+	}
 	if err != nil {
 		return err
 	}
-	if err := newSampleWriter(io.MultiWriter(compressor, &r.gzip), r.openMetrics, s.cutoffs).writeSnapshot(s); err != nil {
+	if err := s.write(io.MultiWriter(compressor, &r.gzip), r.encoding); err != nil {
 		return err
 	}
 	return compressor.Flush()

@@ -85,7 +85,7 @@ func (e *exposition) serve(w http.ResponseWriter, self prometheus.Gatherer) erro
 	if e.encoding.compression != "" {
 		return e.snapshot.rendering(e.encoding).serve(w, writeOwn)
 	}
-	if err := newSampleWriter(w, e.encoding.openMetrics, e.snapshot.cutoffs).writeSnapshot(e.snapshot); err != nil {
+	if err := e.snapshot.write(w, e.encoding); err != nil {
 		return err
 	}
 	return writeOwn(w)

@@ -32,16 +32,14 @@ type label struct{ name, value string }
 // flushSize is how much text is written at once.
 const flushSize = 32 << 10
 
-func newSampleWriter(out io.Writer, openMetrics bool, c cutoffs) *sampleWriter {
-	return &sampleWriter{
-		out: out, openMetrics: openMetrics, cutoffs: c,
+// write writes all families in the format of the encoding, not compressed, and without the end that
+// OpenMetrics has.
+func (s *snapshot) write(out io.Writer, e encoding) error {
+	w := &sampleWriter{
+		out: out, openMetrics: e.openMetrics, cutoffs: s.cutoffs,
 		buffer: make([]byte, 0, flushSize+4<<10),
 		labels: map[unique.Handle[controlKey]]string{},
 	}
-}
-
-// writeSnapshot writes all families of a snapshot, without the end that OpenMetrics has.
-func (w *sampleWriter) writeSnapshot(s *snapshot) error {
 	for i := range s.families {
 		w.family = &s.families[i]
 		w.headerWritten = false
@@ -57,14 +55,11 @@ func (w *sampleWriter) writeSnapshot(s *snapshot) error {
 	return w.flush()
 }
 
-// beginLine begins a line: before the first one of a family comes its header.
+// beginLine begins a line: before the first one of a family comes its header, whose HELP needs no
+// escapes.
 func (w *sampleWriter) beginLine() {
 	if !w.headerWritten {
-		escapeHelp := textHelp
-		if w.openMetrics {
-			escapeHelp = labelValue
-		}
-		w.buffer = append(w.buffer, "# HELP "+w.family.name+" "+escapeHelp.Replace(w.family.help)+"\n# TYPE "+w.family.name+" gauge\n"...)
+		w.buffer = append(w.buffer, "# HELP "+w.family.name+" "+w.family.help+"\n# TYPE "+w.family.name+" gauge\n"...)
 		w.headerWritten = true
 	}
 	w.buffer = append(w.buffer, w.family.name...)
@@ -155,16 +150,13 @@ func (w *sampleWriter) flush() error {
 	return w.err
 }
 
-var (
-	labelValue = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
-	textHelp   = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
-)
+var labelEscaper = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 
 func appendLabel(text []byte, name, value string) []byte {
 	text = append(text, name...)
 	text = append(text, `="`...)
 	if strings.ContainsAny(value, "\\\n\"") {
-		value = labelValue.Replace(value)
+		value = labelEscaper.Replace(value)
 	}
 	text = append(text, value...)
 	return append(text, '"')

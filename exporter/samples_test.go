@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,10 +42,10 @@ func FuzzSampleWriter(f *testing.F) {
 		s := (&snapshot{subscriptions: []*subscription{sub}, families: families}).seal(cutoffs{}, nil, 0)
 
 		var text, open bytes.Buffer
-		if err := newSampleWriter(&text, false, s.cutoffs).writeSnapshot(s); err != nil {
+		if err := s.write(&text, encoding{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := newSampleWriter(&open, true, s.cutoffs).writeSnapshot(s); err != nil {
+		if err := s.write(&open, encoding{openMetrics: true}); err != nil {
 			t.Fatal(err)
 		}
 		open.WriteString("# EOF\n")
@@ -72,6 +73,16 @@ func FuzzSampleWriter(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The writer does not escape HELP.
+func TestSampleWriter_HelpNeedsNoEscapes(t *testing.T) {
+	t.Parallel()
+	for _, f := range slices.Concat(families, ownershipFamilies(nil), fullFamilies, probeFamilies(true, 0)) {
+		if strings.ContainsAny(f.help, "\\\"\n") {
+			t.Errorf("%s: %s", f.name, f.help)
+		}
+	}
 }
 
 // parseSeries returns the labels of the last series of each metric.
