@@ -98,11 +98,7 @@ type Server struct {
 	closed        bool
 	subscriptions []*graphSubscription
 	index         map[string]int   // into subscriptions, by lower-case ID
-	faults        map[string]Fault // by lower-case subscription ID
-	listFault     Fault
-	groupFault    Fault
-	graphFault    Fault
-	tokenFault    Fault
+	faults        map[string]Fault // by lower-case subscription ID, or by route
 	identity      identity
 	tokens        map[string]accessToken // those that ARM knows
 	buckets       map[bucketKey]bucket

@@ -3,6 +3,7 @@ package simulator
 // What a test changes while the simulator runs, and what it reads afterwards.
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -63,40 +64,25 @@ func (s *Server) SetFault(subscriptionID string, f Fault) {
 }
 
 // SetListFault makes the list of subscriptions faulty; nil makes it healthy.
-func (s *Server) SetListFault(f Fault) { s.setFault(&s.listFault, f) }
+func (s *Server) SetListFault(f Fault) { s.SetFault(RouteSubscriptions, f) }
 
 // SetGroupFault makes the descendants of management groups faulty; nil makes them healthy.
-func (s *Server) SetGroupFault(f Fault) { s.setFault(&s.groupFault, f) }
+func (s *Server) SetGroupFault(f Fault) { s.SetFault(RouteDescendants, f) }
 
 // SetGraphFault makes the queries of Resource Graph faulty; nil makes them healthy. They still use
 // up quota, and queries beyond the quota do not reach the fault.
-func (s *Server) SetGraphFault(f Fault) { s.setFault(&s.graphFault, f) }
+func (s *Server) SetGraphFault(f Fault) { s.SetFault(RouteGraph, f) }
 
 // SetTokenFault makes the token endpoint faulty; nil makes it healthy. The OpenID configuration is
 // unaffected.
-func (s *Server) SetTokenFault(f Fault) { s.setFault(&s.tokenFault, f) }
+func (s *Server) SetTokenFault(f Fault) { s.SetFault(RouteToken, f) }
 
-func (s *Server) setFault(field *Fault, f Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	*field = f
-}
-
-// fault returns the fault of an ARM or Resource Graph request, or nil.
+// fault returns the fault of a request, or nil. The subscription is empty in those about no single
+// one.
 func (s *Server) fault(route, subscription string) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch route {
-	case RouteSubscriptions:
-		return s.listFault
-	case RouteDescendants:
-		return s.groupFault
-	case RouteGraph:
-		return s.graphFault
-	case RouteToken:
-		return s.tokenFault
-	}
-	return s.faults[subscription]
+	return s.faults[cmp.Or(subscription, route)]
 }
 
 // Requests is the number of requests by route, refused ones included. A route without requests is
