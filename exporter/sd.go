@@ -2,10 +2,8 @@ package exporter
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/azure-secure-score-exporter/azure-secure-score-exporter/azure"
 )
@@ -20,7 +18,7 @@ type targetGroup struct {
 // is its ID, to be relabelled into /probe?target=ID.
 func (h *handlers) serveSD(w http.ResponseWriter, r *http.Request) {
 	err := h.collector.subscriptions.refresh(r.Context())
-	listed, listedAt := h.collector.subscriptions.list()
+	listed, _ := h.collector.subscriptions.list()
 	if err != nil && len(listed) == 0 { // Prometheus keeps its targets when it gets an error
 		http.Error(w, "the list of subscriptions is not available: "+string(azure.ReasonOf(err)), http.StatusServiceUnavailable)
 		return
@@ -29,9 +27,7 @@ func (h *handlers) serveSD(w http.ResponseWriter, r *http.Request) {
 	for i, s := range listed {
 		groups[i] = targetGroup{[]string{s.ID}, h.targetLabels(s)}
 	}
-	validFor := max(0, h.cfg.DiscoveryInterval-h.cfg.now().Sub(listedAt))
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", fmt.Sprintf("max-age=%d", int(validFor/time.Second)))
 	setWriteDeadline(w)
 	_ = json.NewEncoder(w).Encode(groups) // fails only when the client is gone
 }
