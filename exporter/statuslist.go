@@ -1,6 +1,7 @@
 package exporter
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -180,10 +181,7 @@ func newStatusSearch(s *snapshot, q statusQuery) statusSearch {
 // form keeps it.
 func newStatusOptions(texts map[string]string, selected string) []statusOption {
 	values := slices.SortedFunc(maps.Keys(texts), func(a, b string) int {
-		if texts[a] != texts[b] {
-			return strings.Compare(strings.ToLower(texts[a]), strings.ToLower(texts[b]))
-		}
-		return strings.Compare(a, b)
+		return cmp.Or(strings.Compare(strings.ToLower(texts[a]), strings.ToLower(texts[b])), strings.Compare(a, b))
 	})
 	values = values[:min(len(values), maxStatusOptions)]
 	if selected != "" && !slices.Contains(values, selected) {
@@ -191,11 +189,7 @@ func newStatusOptions(texts map[string]string, selected string) []statusOption {
 	}
 	options := make([]statusOption, len(values))
 	for i, value := range values {
-		text := texts[value]
-		if text == "" {
-			text = value
-		}
-		options[i] = statusOption{value, text, value == selected}
+		options[i] = statusOption{value, cmp.Or(texts[value], value), value == selected}
 	}
 	return options
 }
