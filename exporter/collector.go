@@ -29,8 +29,7 @@ func (c *collector) collect(ctx context.Context, previous *snapshot, validSince 
 	c.metrics.api.resetStats()
 
 	listErr := c.subscriptions.refresh(ctx)
-	listed, _ := c.subscriptions.list()
-	subscriptions := mergeSubscriptions(listed, previous.subscriptions)
+	subscriptions := mergeSubscriptions(c.subscriptions.list(), previous.subscriptions)
 	if isAuthentication(listErr) {
 		c.failAll(subscriptions, listErr)
 	} else {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,15 +40,13 @@ func formatOf(header http.Header) expfmt.Format { return expfmt.Format(header.Ge
 // withoutProtobuf returns the request without protobuf among the formats that the client
 // accepts. Gauges gain nothing from it, and it needs an object per series.
 func withoutProtobuf(r *http.Request) *http.Request {
-	text := &http.Request{Method: r.Method, URL: r.URL, Header: http.Header{"Accept-Encoding": r.Header["Accept-Encoding"]}}
-	for format := range strings.SplitSeq(strings.Join(r.Header["Accept"], ","), ",") {
-		if !strings.Contains(strings.ToLower(format), "protobuf") {
-			text.Header.Add("Accept", format)
-		}
-	}
-	// promhttp reads one Accept header.
-	text.Header.Set("Accept", strings.Join(text.Header["Accept"], ","))
-	return text
+	formats := slices.DeleteFunc(strings.Split(strings.Join(r.Header["Accept"], ","), ","), func(format string) bool {
+		return strings.Contains(strings.ToLower(format), "protobuf")
+	})
+	return &http.Request{Method: r.Method, URL: r.URL, Header: http.Header{
+		"Accept":          {strings.Join(formats, ",")}, // promhttp reads one header
+		"Accept-Encoding": r.Header["Accept-Encoding"],
+	}}
 }
 
 // discardBody is a response that keeps only its headers.
@@ -101,13 +100,9 @@ func withoutOpenMetricsClashes(all []*dto.MetricFamily) []*dto.MetricFamily {
 			counters[strings.TrimSuffix(f.GetName(), "_total")] = true
 		}
 	}
-	kept := make([]*dto.MetricFamily, 0, len(all))
-	for _, f := range all {
-		if f.GetType() == dto.MetricType_COUNTER || !counters[f.GetName()] {
-			kept = append(kept, f)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(all, func(f *dto.MetricFamily) bool {
+		return f.GetType() != dto.MetricType_COUNTER && counters[f.GetName()]
+	})
 }
 
 // encodeFamilies writes the last families of a response.

@@ -58,11 +58,11 @@ func probeFamilies(success bool, took time.Duration) []family {
 func (h *handlers) probeLive(ctx context.Context, id string) (*subscription, error) {
 	listErr := h.collector.subscriptions.refresh(ctx)
 	known, ok := h.collector.subscriptions.find(id)
-	if !ok {
-		if _, listedAt := h.collector.subscriptions.list(); listedAt.IsZero() {
-			return nil, listErr
-		}
+	switch {
+	case !ok && h.collector.subscriptions.isListed():
 		return nil, nil
+	case !ok:
+		return nil, listErr
 	}
 	sub := &subscription{Subscription: known}
 	if isAuthentication(listErr) {

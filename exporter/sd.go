@@ -18,7 +18,7 @@ type targetGroup struct {
 // is its ID, to be relabelled into /probe?target=ID.
 func (h *handlers) serveSD(w http.ResponseWriter, r *http.Request) {
 	err := h.collector.subscriptions.refresh(r.Context())
-	listed, _ := h.collector.subscriptions.list()
+	listed := h.collector.subscriptions.list()
 	if err != nil && len(listed) == 0 { // Prometheus keeps its targets when it gets an error
 		http.Error(w, "the list of subscriptions is not available: "+string(azure.ReasonOf(err)), http.StatusServiceUnavailable)
 		return

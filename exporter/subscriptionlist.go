@@ -50,17 +50,24 @@ func searchByID(list []azure.Subscription, id string) (index int, found bool) {
 	return slices.BinarySearchFunc(list, id, func(s azure.Subscription, id string) int { return strings.Compare(s.ID, id) })
 }
 
-// list returns the last list and when it was made. Before the first one, which has the zero
-// time, it holds what is configured. The caller must not change the list.
-func (l *subscriptionList) list() ([]azure.Subscription, time.Time) {
+// list returns the last list, or what is configured before the first one. The caller must not
+// change it.
+func (l *subscriptionList) list() []azure.Subscription {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.current, l.listedAt
+	return l.current
+}
+
+// isListed reports whether Azure has ever returned a list.
+func (l *subscriptionList) isListed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.listedAt.IsZero()
 }
 
 // find returns a subscription of the list.
 func (l *subscriptionList) find(id string) (azure.Subscription, bool) {
-	current, _ := l.list()
+	current := l.list()
 	i, found := searchByID(current, id)
 	if !found {
 		return azure.Subscription{}, false
