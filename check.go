@@ -17,7 +17,7 @@ import (
 )
 
 // check makes every request that a scrape makes and prints which of them fail and how to fix that.
-func check(ctx context.Context, client *azure.Client, cfg *config, stdout, stderr *os.File) int {
+func check(ctx context.Context, cfg *config, client *azure.Client, stdout, stderr *os.File) int {
 	progress := &progress{w: stderr}
 	report := client.Check(ctx, progress.start, progress.advance)
 	progress.erase()

@@ -79,7 +79,7 @@ func run(args []string, stdout, stderr *os.File) int {
 	case "export recommendations":
 		return export(ctx, client, readRecommendations(cfg.output), cfg.output, stdout, stderr)
 	case "check":
-		return check(ctx, client, cfg, stdout, stderr)
+		return check(ctx, cfg, client, stdout, stderr)
 	}
 	return serve(ctx, cfg, client, api, logger)
 }
