@@ -44,15 +44,15 @@ func (l *liveReads) get(ctx context.Context, s azure.Subscription) *subscription
 	for {
 		read := l.startOrJoin(s, deadline)
 		if read == nil { // shutting down
-			return l.failed(s, context.Canceled)
+			return &subscription{Subscription: s, err: context.Canceled}
 		}
 		select {
 		case <-read.done:
 		case <-ctx.Done():
-			return l.failed(s, ctx.Err())
+			return &subscription{Subscription: s, err: ctx.Err()}
 		}
 		if read.result == nil {
-			return l.failed(s, errors.New("the probe panicked"))
+			return &subscription{Subscription: s, err: errors.New("the probe panicked")}
 		}
 		if azure.ReasonOf(read.result.err) != azure.ReasonTimeout || !read.deadline.Before(deadline) {
 			return read.result
@@ -97,8 +97,8 @@ func (l *liveReads) read(ctx context.Context, s azure.Subscription) *subscriptio
 	return result
 }
 
-// failed counts a failure. It is logged for debugging only: the metrics show it, and there can be
-// a thousand probes a minute.
+// failed counts a failed read, whatever the number of probes that share it. It is logged for
+// debugging only: the metrics show it, and there can be a thousand probes a minute.
 func (l *liveReads) failed(s azure.Subscription, err error) *subscription {
 	l.collector.countFailure(err)
 	level.Debug(l.collector.logger).Log("msg", "cannot read subscription", "subscription_id", s.ID, "reason", azure.ReasonOf(err), "err", err)

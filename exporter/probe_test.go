@@ -152,6 +152,32 @@ func TestProbe_SharedRead(t *testing.T) {
 	group.Wait()
 }
 
+// A probe that gives up has failed, and the read that it joined has not.
+func TestProbe_GivingUpIsNoFailedRead(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(1, 1)
+	id := tenant.Subscriptions[0].ID
+	s := start(t, tenant, DefaultConfig(), azure.Config{})
+	answer := make(chan struct{})
+	s.SetFault(id, simulator.Times(2, func(w http.ResponseWriter, r *http.Request, next http.Handler) { // both lists
+		<-answer
+		next.ServeHTTP(w, r)
+	}))
+	patient := make(chan string)
+	go func() { _, _, body := s.get(t, "/probe?target="+id); patient <- body }()
+	waitFor(t, func() bool { return s.Requests()[simulator.RouteSecureScores] == 1 })
+	if _, _, body := s.get(t, "/probe?target="+id, "X-Prometheus-Scrape-Timeout-Seconds", "0.1"); !strings.Contains(body, `reason="timeout"`) {
+		t.Errorf("the impatient probe: %s", body)
+	}
+	close(answer)
+	if body := <-patient; !strings.Contains(body, "probe_success 1") {
+		t.Errorf("the patient probe: %s", body)
+	}
+	if got := value(s.scrape(t, "10"), prefix+`scrape_failures_total{reason="timeout"}`); got != "0" {
+		t.Errorf("%s failed reads, want none", got)
+	}
+}
+
 // Hundreds of probes leave /metrics its share of the requests to Azure.
 func TestProbe_MetricsKeepTheirShare(t *testing.T) {
 	tenant := simulator.Generate(300, 1)
