@@ -81,7 +81,7 @@ func BenchmarkCompress(b *testing.B) {
 			snapshot := benchmarkSystem(b, n).exporter.cache.latest()
 			b.ReportAllocs()
 			for b.Loop() {
-				r := snapshot.asOf(snapshot.cutoffs, nil, 0).rendering(encoding{compression: "gzip"})
+				r := snapshot.asOf(snapshot.cutoffs, nil).rendering(encoding{compression: "gzip"})
 				size := 0
 				for _, chunk := range r.text {
 					size += len(chunk)

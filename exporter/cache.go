@@ -20,8 +20,7 @@ type cache struct {
 	timeout    time.Duration // of a collection that no scrape waits for
 	now        func() time.Time
 
-	recommendations    *recommendations
-	maxRecommendations int
+	recommendations *recommendations
 
 	published   atomic.Pointer[snapshot]
 	publishing  sync.Mutex         // orders those who replace the published snapshot
@@ -41,11 +40,11 @@ type collection struct {
 func newCache(c *collector, b *background, reader *azure.RecommendationReader, cfg Config) *cache {
 	cache := &cache{
 		collector: c, background: b, ttl: cfg.CacheTTL, maxStale: cfg.MaxStale, timeout: cfg.ScrapeTimeout,
-		now: cfg.now, maxRecommendations: cfg.MaxRecommendations,
+		now: cfg.now,
 	}
 	cache.recommendations = &recommendations{
-		reader: reader, background: b, interval: cfg.RecommendationsInterval, publish: cache.publishRecommendations,
-		logger: cfg.Logger, now: cfg.now,
+		reader: reader, background: b, interval: cfg.RecommendationsInterval, maximum: cfg.MaxRecommendations,
+		publish: cache.publishRecommendations, logger: cfg.Logger, now: cfg.now,
 	}
 	cache.publish(&snapshot{err: errors.New("no collection has finished yet"), families: c.families})
 	return cache
@@ -143,7 +142,7 @@ func (c *cache) publishRecommendations(set *recommendationSet) {
 
 // replace publishes the snapshot as of now. The lock is held.
 func (c *cache) replace(s *snapshot) {
-	c.published.Store(s.asOf(c.cutoffs(), c.recommended, c.maxRecommendations))
+	c.published.Store(s.asOf(c.cutoffs(), c.recommended))
 }
 
 // settleTime is how long a scrape waits beyond its deadline for a collection that ends at the same

@@ -36,7 +36,7 @@ func (h *handlers) serveProbe(w http.ResponseWriter, r *http.Request) {
 	}
 	response := newExposition((&snapshot{
 		subscriptions: []*subscription{sub}, families: probeFamilies(sub.err == nil, time.Since(started)),
-	}).seal(h.cache.cutoffs(), nil, 0), r)
+	}).seal(h.cache.cutoffs(), nil), r)
 	setWriteDeadline(w)
 	if err := response.serve(w, prometheus.NewRegistry()); err != nil {
 		level.Debug(h.cfg.Logger).Log("msg", "cannot serve probe", "subscription_id", id, "err", err)

@@ -56,7 +56,7 @@ func (r *rankedRecommendation) maxIncrease() float64 {
 
 // newRanking joins a subscription's recommendations with the controls of the same snapshot. It
 // keeps the most urgent ones up to the maximum.
-func newRanking(set *recommendationSet, s *subscription, c cutoffs, maximum int) *ranking {
+func newRanking(set *recommendationSet, s *subscription, c cutoffs) *ranking {
 	read, v := set.byID[s.ID], c.values(s)
 	if read == nil {
 		return nil
@@ -85,8 +85,8 @@ func newRanking(set *recommendationSet, s *subscription, c cutoffs, maximum int)
 			all = append(all, &scope.recommendations[i])
 		}
 	}
-	if len(all) > maximum {
-		ranked.keepMostUrgent(all, maximum)
+	if len(all) > set.maximum {
+		ranked.keepMostUrgent(all, set.maximum)
 	}
 	for i := range ranked.scopes {
 		slices.SortFunc(ranked.scopes[i].recommendations, func(a, b rankedRecommendation) int { return compareUrgency(&a, &b) })

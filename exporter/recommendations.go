@@ -31,6 +31,7 @@ type recommendations struct {
 	reader     *azure.RecommendationReader // nil: off
 	background *background
 	interval   time.Duration
+	maximum    int // recommendations of a subscription that are ranked
 	publish    func(*recommendationSet)
 	logger     log.Logger
 	now        func() time.Time
@@ -47,6 +48,7 @@ type recommendations struct {
 type recommendationSet struct {
 	*azure.Recommendations
 	byID    map[string]*azure.SubscriptionRecommendations
+	maximum int       // recommendations of a subscription that are ranked
 	success time.Time // the end of the last complete refresh; zero if there was none
 }
 
@@ -97,7 +99,10 @@ func assessed(s *snapshot) []azure.AssessedSubscription {
 // refresh reads the recommendations and publishes them.
 func (r *recommendations) refresh(ctx context.Context, subscriptions []azure.AssessedSubscription) {
 	r.pause = recommendationsRetry
-	set := &recommendationSet{Recommendations: r.reader.Refresh(ctx, subscriptions), byID: make(map[string]*azure.SubscriptionRecommendations, len(subscriptions))}
+	set := &recommendationSet{
+		Recommendations: r.reader.Refresh(ctx, subscriptions), maximum: r.maximum,
+		byID: make(map[string]*azure.SubscriptionRecommendations, len(subscriptions)),
+	}
 	failed, transient := 0, false
 	for i := range set.Subscriptions {
 		s := &set.Subscriptions[i]

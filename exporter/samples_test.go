@@ -39,7 +39,7 @@ func FuzzSampleWriter(f *testing.F) {
 			Scores:   []azure.Score{{Initiative: azure.DefaultInitiative, Environment: "Azure", Connector: connector, Points: points}},
 			Controls: []azure.Control{{ID: "c", Name: control, Initiative: azure.DefaultInitiative, Environment: "Azure", Connector: connector, Points: points, HasPoints: true, Healthy: healthy}},
 		}, time.Now())
-		s := (&snapshot{subscriptions: []*subscription{sub}, families: families}).seal(cutoffs{}, nil, 0)
+		s := (&snapshot{subscriptions: []*subscription{sub}, families: families}).seal(cutoffs{}, nil)
 
 		var text, open bytes.Buffer
 		if err := s.write(&text, encoding{}); err != nil {

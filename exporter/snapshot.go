@@ -53,7 +53,7 @@ type oldest struct {
 }
 
 // seal completes a snapshot before it is published.
-func (s *snapshot) seal(c cutoffs, set *recommendationSet, maxRecommendations int) *snapshot {
+func (s *snapshot) seal(c cutoffs, set *recommendationSet) *snapshot {
 	s.cutoffs, s.oldest = c, oldest{poll: s.collectedAt}
 	s.recommendations, s.rankings = set, make([]*ranking, len(s.subscriptions))
 	for i, sub := range s.subscriptions {
@@ -61,7 +61,7 @@ func (s *snapshot) seal(c cutoffs, set *recommendationSet, maxRecommendations in
 			continue
 		}
 		if set != nil {
-			s.rankings[i] = newRanking(set, sub, c, maxRecommendations)
+			s.rankings[i] = newRanking(set, sub, c)
 		}
 		s.oldest.poll = earlier(s.oldest.poll, sub.polledAt())
 		v := c.values(sub)
@@ -103,10 +103,10 @@ func (s *snapshot) beyondMaximum() (n int, known bool) {
 
 // asOf returns the snapshot without the values that are too old by now, and with these
 // recommendations.
-func (s *snapshot) asOf(now cutoffs, set *recommendationSet, maxRecommendations int) *snapshot {
+func (s *snapshot) asOf(now cutoffs, set *recommendationSet) *snapshot {
 	aged := &snapshot{collectedAt: s.collectedAt, duration: s.duration, err: s.err, subscriptions: s.subscriptions, api: s.api, families: s.families}
 	aged.rendered.Store(s.rendered.Load())
-	return aged.seal(now, set, maxRecommendations)
+	return aged.seal(now, set)
 }
 
 // isFresh reports whether the snapshot can be served without a collection: it has a token, the
