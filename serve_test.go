@@ -1,8 +1,10 @@
 package main
 
 import (
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -183,4 +185,49 @@ func TestServe_HeaderLimit(t *testing.T) {
 			t.Errorf("a header of %d KiB: %d, want %d", size>>10, resp.StatusCode, want)
 		}
 	}
+}
+
+// A nextLink with the default port is on the endpoint's host, which has none, and the other way
+// round.
+func TestServe_NextLinkWithDefaultPort(t *testing.T) {
+	t.Parallel()
+	for endpoint, linked := range map[string]string{
+		"https://" + simulator.ProxiedHost:          simulator.ProxiedHost + ":443",
+		"https://" + simulator.ProxiedHost + ":443": simulator.ProxiedHost,
+	} {
+		t.Run(endpoint, func(t *testing.T) {
+			t.Parallel()
+			azure := startAzure(t, simulator.Generate(3, 1))
+			azure.SetListFault(simulator.Times(1, simulator.NextLink("https://"+linked+"/subscriptions?api-version=2022-12-01&page=2")))
+			env := append(secretEnv(t, azure), "HTTPS_PROXY="+startProxy(t, azure.URL()))
+			p := start(t, env, "--azure.cloud=custom", "--azure.authority-host="+azure.URL(), "--azure.arm-endpoint="+endpoint, "--azure.arm-audience="+azure.URL())
+			if up := p.scrape(t).value("azure_secure_score_up"); up != 1 {
+				t.Errorf("up %g\n%s", up, p.log.String())
+			}
+		})
+	}
+}
+
+// startProxy starts a proxy that connects every host to the server, and returns its address.
+func startProxy(t *testing.T, server string) string {
+	t.Helper()
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		upstream, err := net.Dial("tcp", strings.TrimPrefix(server, "https://"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer upstream.Close()
+		client, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer client.Close()
+		_, _ = io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { _, _ = io.Copy(upstream, buffered) }()
+		_, _ = io.Copy(client, upstream)
+	}))
+	t.Cleanup(proxy.Close)
+	return proxy.URL
 }

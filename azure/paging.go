@@ -131,6 +131,7 @@ func resolveNextLink(endpoint *url.URL, current, nextLink string) (string, error
 	case u.User != nil || !strings.EqualFold(u.Hostname(), endpoint.Hostname()) || port(u) != port(endpoint):
 		return "", invalidResponse("nextLink points to another host")
 	}
+	u.Host = endpoint.Host // Azure also writes the default port
 	return u.String(), nil
 }
 

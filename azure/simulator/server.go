@@ -286,7 +286,11 @@ func (s *Server) trackConnection(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// newCertificate creates a self-signed certificate, which is valid for 127.0.0.1.
+// ProxiedHost is a name in the simulator's certificate that nothing resolves: a proxy is needed to
+// connect it to the simulator.
+const ProxiedHost = "azure.invalid"
+
+// newCertificate creates a self-signed certificate, which is valid for 127.0.0.1 and ProxiedHost.
 func newCertificate(key crypto.Signer) (*x509.Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
@@ -296,6 +300,7 @@ func newCertificate(key crypto.Signer) (*x509.Certificate, error) {
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames:              []string{ProxiedHost},
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 	}
