@@ -176,7 +176,7 @@ func (r *Recommendations) row(subscriptionID string, scope RecommendationScope, 
 		RecommendationID: d.ID, Recommendation: d.Name, Severity: d.Severity,
 		Unhealthy: c.Unhealthy, Exempt: c.Exempt,
 		Effort: d.Effort, UserImpact: d.UserImpact, Category: d.Category, Preview: d.Preview,
-		ControlIDs: d.ControlIDs, URL: d.URL,
+		ControlIDs: append([]string{}, d.ControlIDs...), URL: d.URL, // [], not null
 	}
 }
 
