@@ -69,7 +69,7 @@ func newRanking(set *recommendationSet, s *subscription, c cutoffs) *ranking {
 	var all []*rankedRecommendation
 	for i := range ranked.scopes {
 		scope := &ranked.scopes[i]
-		for _, c := range countsOf(read, scope.connector) {
+		for _, c := range countsOf(read, scope, v) {
 			r := &set.List[c.Index]
 			if r.ID == otherID || c.Unhealthy+c.Exempt == 0 {
 				continue
@@ -131,33 +131,78 @@ func compareUrgency(a, b *rankedRecommendation) int {
 }
 
 // scopesOf returns the subscription itself, its connectors with a score, and those with a
-// recommendation. The environment of a connector is that of its score if there is one.
+// recommendation. Connectors to different clouds can have the same name.
 func scopesOf(read *azure.SubscriptionRecommendations, v *values) []rankedScope {
-	scopes := []rankedScope{{environment: environmentAzure}}
+	scopes := []rankedScope{{environment: scoreEnvironment(environmentAzure, "", v)}}
 	add := func(environment, connector string) {
-		if !slices.ContainsFunc(scopes, func(s rankedScope) bool { return s.connector == connector }) {
+		if !slices.ContainsFunc(scopes, func(s rankedScope) bool { return s.environment == environment && s.connector == connector }) {
 			scopes = append(scopes, rankedScope{environment: environment, connector: connector})
 		}
 	}
 	if v != nil {
 		for _, s := range v.scores {
-			key := s.key.Value()
-			add(key.environment, key.connector)
+			if key := s.key.Value(); key.connector != "" {
+				add(key.environment, key.connector)
+			}
 		}
 	}
 	for _, s := range read.Scopes {
-		add(s.Environment, s.Connector)
+		add(scoreEnvironment(s.Environment, s.Connector, v), s.Connector)
 	}
 	return scopes
 }
 
-func countsOf(read *azure.SubscriptionRecommendations, connector string) []azure.RecommendationCount {
-	for _, s := range read.Scopes {
-		if s.Connector == connector {
-			return s.Counts
+// scoreEnvironment returns the environment of a connector's score: the given one if there is such a
+// score, or no score at all.
+func scoreEnvironment(environment, connector string, v *values) string {
+	if v == nil {
+		return environment
+	}
+	other := ""
+	for _, s := range v.scores {
+		switch key := s.key.Value(); {
+		case key.connector != connector:
+		case key.environment == environment:
+			return environment
+		default:
+			other = cmp.Or(other, key.environment)
 		}
 	}
-	return nil
+	return cmp.Or(other, environment)
+}
+
+// countsOf returns the counts of a scope. Resources of one connector that name different
+// environments, or none, add up.
+func countsOf(read *azure.SubscriptionRecommendations, scope *rankedScope, v *values) []azure.RecommendationCount {
+	var counts []azure.RecommendationCount
+	for _, s := range read.Scopes {
+		switch {
+		case s.Connector != scope.connector || scoreEnvironment(s.Environment, s.Connector, v) != scope.environment:
+		case counts == nil:
+			counts = s.Counts
+		default:
+			counts = addCounts(counts, s.Counts)
+		}
+	}
+	return counts
+}
+
+// addCounts adds counts of the same recommendations up.
+func addCounts(a, b []azure.RecommendationCount) []azure.RecommendationCount {
+	sum := slices.Clone(a) // shared with others
+	position := make(map[uint32]int, len(sum))
+	for i, c := range sum {
+		position[c.Index] = i
+	}
+	for _, c := range b {
+		if i, found := position[c.Index]; found {
+			sum[i].Unhealthy += c.Unhealthy
+			sum[i].Exempt += c.Exempt
+		} else {
+			sum = append(sum, c)
+		}
+	}
+	return sum
 }
 
 // increasesOf returns the bounds of a recommendation in the controls that it belongs to. There are
@@ -173,7 +218,7 @@ func increasesOf(r *azure.Recommendation, unhealthy uint32, scope *rankedScope, 
 			continue
 		}
 		key := c.key.Value()
-		if key.connector != scope.connector || !slices.Contains(r.ControlIDs, key.id) {
+		if key.connector != scope.connector || key.environment != scope.environment || !slices.Contains(r.ControlIDs, key.id) {
 			continue
 		}
 		all = append(all, increase{c, c.maxIncrease(unhealthy)})

@@ -17,10 +17,15 @@ import (
 // first one to the scores.
 func startWithRecommendations(t *testing.T, tenant simulator.Tenant, cfg Config) *system {
 	t.Helper()
+	return startWithRecommendationsFrom(t, tenant, cfg, func(c *azure.Client) Source { return c })
+}
+
+func startWithRecommendationsFrom(t *testing.T, tenant simulator.Tenant, cfg Config, source func(*azure.Client) Source) *system {
+	t.Helper()
 	started := time.Now()
 	tenant.Now = func() time.Time { return epoch.Add(time.Since(started)) } // windows end, figures do not drift
 	tenant.ResourceGraph.Window = time.Second
-	return startFrom(t, tenant, cfg, azure.Config{}, func(c *azure.Client) Source { return c })
+	return startFrom(t, tenant, cfg, azure.Config{}, source)
 }
 
 // scrapeWithRecommendations scrapes until a refresh has ended.
