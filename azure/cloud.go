@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
@@ -60,6 +61,9 @@ func parseEndpoint(address string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(address, "/"))
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%q is not a URL like https://host", address)
+	}
+	if n, err := strconv.ParseUint(port(u), 10, 16); err != nil || n == 0 {
+		return nil, fmt.Errorf("%q has an invalid port", address)
 	}
 	return u, nil
 }

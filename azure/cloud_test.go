@@ -16,6 +16,8 @@ func TestParseCloud(t *testing.T) {
 		{"custom", "", "https://arm.local", "", "", "", "authority host: address is missing"},
 		{"custom", "https://login.local", "http://arm.local", "", "", "", "ARM endpoint"},
 		{"custom", "https://login.local", "https://user@arm.local", "", "", "", "ARM endpoint"},
+		{"custom", "https://login.local", "https://arm.local:65536", "", "", "", "ARM endpoint"},
+		{"custom", "https://login.local:0", "https://arm.local", "", "", "", "authority host"},
 		{"public", "https://login.local", "", "", "", "", "are for the custom cloud"},
 		{"moon", "", "", "", "", "", "unknown cloud"},
 	} {
