@@ -83,7 +83,7 @@ func (c *cache) get(ctx context.Context) *snapshot {
 // canServeStale reports whether a scrape is served from the cache while a refresh runs in the
 // background.
 func (c *cache) canServeStale(s *snapshot) bool {
-	return c.ttl > 0 && !s.collectedAt.Before(c.now().Add(-c.ttl-c.maxStale)) && (s.err == nil || len(s.subscriptions) > 0)
+	return c.ttl > 0 && !s.collectedAt.Before(c.now().Add(-c.ttl).Add(-c.maxStale)) && (s.err == nil || len(s.subscriptions) > 0)
 }
 
 // collectionDeadline returns when a collection for a scrape with this deadline must end.
@@ -188,7 +188,7 @@ func (c *cache) cutoffs() cutoffs {
 	now := c.now()
 	return cutoffs{
 		failing:         now.Add(-c.maxStale),
-		healthy:         now.Add(-c.maxStale - c.ttl - c.timeout),
+		healthy:         now.Add(-c.maxStale).Add(-c.ttl).Add(-c.timeout),
 		recommendations: now.Add(-azure.MaxRecommendationAge),
 	}
 }

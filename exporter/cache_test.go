@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -378,5 +379,16 @@ func TestCache_CompleteBeforePrometheusGivesUp(t *testing.T) {
 	lines := strings.Split(decompress(t, resp.Header.Get("Content-Encoding"), bytes.NewReader(body)), "\n")
 	if current, failing := count(lines, "current"), count(lines, "subscription_scrape_failure"); current != 1500 || failing != 1500 {
 		t.Errorf("%d scores and %d failures of 1,500 subscriptions", current, failing)
+	}
+}
+
+// Durations whose sum is longer than a duration can be do not make values expire.
+func TestCache_LongDurations(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	cfg.ScrapeTimeout, cfg.CacheTTL, cfg.MaxStale = math.MaxInt64/2, math.MaxInt64/2, math.MaxInt64/2
+	s := start(t, simulator.Generate(2, 1), cfg, azure.Config{})
+	if n := count(s.scrape(t, "10"), "current"); n != 2 {
+		t.Errorf("%d subscriptions with values, want 2", n)
 	}
 }

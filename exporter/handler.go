@@ -107,8 +107,8 @@ func (h *handlers) withScrapeDeadline(next http.HandlerFunc) http.Handler {
 // --scrape.timeout as the maximum.
 func (h *handlers) timeout(r *http.Request) time.Duration {
 	seconds, err := strconv.ParseFloat(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds"), 64)
-	longest := h.cfg.ScrapeTimeout + h.cfg.TimeoutOffset
-	if err != nil || math.IsNaN(seconds) || seconds <= 0 || seconds >= longest.Seconds() {
+	longest := h.cfg.ScrapeTimeout.Seconds() + h.cfg.TimeoutOffset.Seconds()
+	if err != nil || math.IsNaN(seconds) || seconds <= 0 || seconds >= longest {
 		return h.cfg.ScrapeTimeout
 	}
 	timeout := time.Duration(seconds * float64(time.Second))

@@ -3,6 +3,7 @@ package exporter
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,6 +27,14 @@ func TestHandler_ScrapeDeadline(t *testing.T) {
 		if got := h.timeout(r); got != want {
 			t.Errorf("header %q: %s, want %s", header, got, want)
 		}
+	}
+	cfg := DefaultConfig()
+	cfg.ScrapeTimeout = math.MaxInt64
+	h = start(t, simulator.Generate(1, 1), cfg, azure.Config{}).exporter.handlers
+	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	r.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", "10")
+	if got := h.timeout(r); got != 9500*time.Millisecond {
+		t.Errorf("the longest --scrape.timeout: %s", got)
 	}
 }
 
