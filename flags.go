@@ -74,11 +74,6 @@ func parseFlags(args []string) (*config, error) {
 			return nil, err
 		}
 	}
-	for _, ids := range [][]string{c.azure.SubscriptionIDs, c.azure.ExcludeSubscriptionIDs} {
-		for i, id := range ids {
-			ids[i] = strings.ToLower(id)
-		}
-	}
 	return &c, nil
 }
 

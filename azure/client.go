@@ -183,6 +183,10 @@ func New(cfg Config) (*Client, error) {
 	}
 	cfg.warnAboutEnvironment()
 	token := newTokenSource(credential, resourceManager.Audience, cfg)
+	var subscriptionIDs []string
+	for _, id := range cfg.SubscriptionIDs {
+		subscriptionIDs = append(subscriptionIDs, strings.ToLower(id))
+	}
 	excluded := map[string]bool{}
 	for _, id := range cfg.ExcludeSubscriptionIDs {
 		excluded[strings.ToLower(id)] = true
@@ -199,7 +203,7 @@ func New(cfg Config) (*Client, error) {
 		}, &options),
 		token:            token,
 		transport:        transport,
-		subscriptionIDs:  cfg.SubscriptionIDs,
+		subscriptionIDs:  subscriptionIDs,
 		excluded:         excluded,
 		managementGroups: cfg.ManagementGroups,
 		concurrency:      cfg.Concurrency,

@@ -18,8 +18,9 @@ import (
 func TestSubscriptions_Configured(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(2, 1)
-	hidden := "99999999-0000-4000-8000-000000000000"
-	cfg := Config{SubscriptionIDs: []string{tenant.Subscriptions[1].ID, hidden}}
+	known, hidden := "aaaaaaaa-0000-4000-8000-000000000001", "99999999-0000-4000-8000-000000000000"
+	tenant.Subscriptions[1].ID = known
+	cfg := Config{SubscriptionIDs: []string{strings.ToUpper(known), hidden}}
 	sim, client := start(t, tenant, cfg)
 	ctx := within(t, 30*time.Second)
 	got, err := client.Subscriptions(ctx)
@@ -28,7 +29,7 @@ func TestSubscriptions_Configured(t *testing.T) {
 	}
 	sim.SetListFault(simulator.Forbidden())
 	got, err = client.Subscriptions(ctx)
-	if err != nil || len(got) != 2 || !reflect.DeepEqual(got[0], Subscription{ID: cfg.SubscriptionIDs[0]}) {
+	if err != nil || len(got) != 2 || !reflect.DeepEqual(got[0], Subscription{ID: known}) {
 		t.Errorf("without permission to list: got %+v, %v", got, err)
 	}
 	sim.SetListFault(simulator.ServerError(500))
