@@ -103,13 +103,13 @@ func (r *recommendations) refresh(ctx context.Context, subscriptions []azure.Ass
 		Recommendations: r.reader.Refresh(ctx, subscriptions), maximum: r.maximum,
 		byID: make(map[string]*azure.SubscriptionRecommendations, len(subscriptions)),
 	}
-	failed, transient := 0, false
+	failed, complete := 0, set.Err == nil
 	for i := range set.Subscriptions {
 		s := &set.Subscriptions[i]
 		set.byID[s.ID] = s
 		if s.Err != nil {
 			failed++
-			transient = transient || isTransient(azure.ReasonOf(s.Err))
+			complete = complete && isRefusal(azure.ReasonOf(s.Err))
 		}
 	}
 	if r.background.ctx.Err() != nil {
@@ -117,13 +117,18 @@ func (r *recommendations) refresh(ctx context.Context, subscriptions []azure.Ass
 	}
 	if failed < len(set.Subscriptions) || failed == 0 {
 		r.pause = r.interval
-	}
-	if !transient && set.Err == nil { // a refresh is complete without what Azure refuses
-		r.success = r.now()
+		if complete {
+			r.success = r.now()
+		}
 	}
 	set.success = r.success
 	r.logTransitions(set)
 	r.publish(set)
+}
+
+// isRefusal reports whether Azure refuses a subscription. A refresh is complete without it.
+func isRefusal(reason azure.Reason) bool {
+	return reason == azure.ReasonForbidden || reason == azure.ReasonNotFound || reason == azure.ReasonNotRegistered
 }
 
 // logTransitions logs the subscriptions whose recommendations start to fail or recover, in one line

@@ -199,6 +199,35 @@ func TestRecommendations_Maximum(t *testing.T) {
 	}
 }
 
+// A refresh that could read nothing, or got an answer that makes no sense, is no success. One that
+// Azure refuses some subscriptions is.
+func TestRecommendations_LastSuccess(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(3, 4)
+	simulator.GenerateAssessments(&tenant, 10)
+	for name, test := range map[string]struct {
+		fault   simulator.Fault
+		success bool
+	}{
+		"all are read":         {nil, true},
+		"one is forbidden":     {simulator.OnAssessments(simulator.DropRows(tenant.Subscriptions[0].ID)), true},
+		"all are forbidden":    {simulator.Forbidden(), false},
+		"the query is refused": {simulator.Error(400, "BadRequest", "…"), false},
+		"a portal answers":     {simulator.Body(200, "text/html", "<html>"), false},
+		"server error":         {simulator.ServerError(500), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startWithRecommendations(t, tenant, DefaultConfig())
+			s.SetGraphFault(test.fault)
+			lines := s.scrapeWithRecommendations(t)
+			if got := value(lines, prefix+"recommendations_last_success_timestamp_seconds") != ""; got != test.success {
+				t.Errorf("success %t, want %t:\n%s", got, test.success, strings.Join(containing(lines, "recommendations_"), "\n"))
+			}
+		})
+	}
+}
+
 // When nothing could be read for more than a day, the series vanish. They do not become 0.
 func TestRecommendations_Expire(t *testing.T) {
 	t.Parallel()
