@@ -3,6 +3,7 @@ package exporter
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"io"
 	"math"
 	"net/http"
@@ -144,6 +145,22 @@ func TestCache_TransientFailureIsRetried(t *testing.T) {
 			waitFor(t, func() bool { return count(s.scrape(t, "20"), "current") == 2 })
 		})
 	}
+}
+
+// Azure requires a new token while the token endpoint fails: the next scrape tries again.
+func TestCache_MissingTokenIsRetried(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	cfg.CacheTTL, cfg.MaxStale, cfg.DiscoveryInterval = time.Hour, time.Hour, 24*time.Hour
+	s := start(t, simulator.Generate(2, 1), cfg, azure.Config{})
+	s.scrape(t, "20")
+	s.advance(cfg.CacheTTL + time.Minute)
+	s.ChallengeTokens(base64.StdEncoding.EncodeToString([]byte(`{"access_token":{"nbf":{"essential":true}}}`)))
+	s.SetTokenFault(simulator.LoginUnavailable(503))
+	failing := func() int { return count(s.scrape(t, "20"), "subscription_scrape_failure") }
+	waitFor(t, func() bool { return failing() == 2 })
+	s.SetTokenFault(nil)
+	waitFor(t, func() bool { return failing() == 0 })
 }
 
 // With a cache the list can take longer than a scrape.

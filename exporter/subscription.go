@@ -140,10 +140,11 @@ func isOutOfTime(err error) bool {
 	return reason == azure.ReasonTimeout || reason == azure.ReasonThrottled
 }
 
-// isTransient reports whether the next request can succeed without any change by an operator.
+// isTransient reports whether the next request can succeed without any change by an operator. A
+// token that is missing here was there when the collection started.
 func isTransient(reason azure.Reason) bool {
 	switch reason {
-	case azure.ReasonTimeout, azure.ReasonThrottled, azure.ReasonServerError, azure.ReasonNetwork, azure.ReasonCanceled:
+	case azure.ReasonAuthentication, azure.ReasonTimeout, azure.ReasonThrottled, azure.ReasonServerError, azure.ReasonNetwork, azure.ReasonCanceled:
 		return true
 	}
 	return false
