@@ -46,6 +46,9 @@ func (c *Client) do(req *policy.Request, operation string) (response, error) {
 	req.SetOperationValue(requestOperation(operation))
 	httpResponse, err := c.pipeline.Do(req)
 	if err != nil {
+		if failure := (tokenFailure{}); req.OperationValue(&failure) {
+			err = failure.err
+		}
 		e := classify(err)
 		if httpResponse == nil {
 			return response{}, e

@@ -22,6 +22,10 @@ type bearerPolicy struct {
 	token *tokenSource
 }
 
+// tokenFailure carries why there is no token past azcore's retries, which return the context's
+// error instead once the deadline has passed.
+type tokenFailure struct{ err error }
+
 // Do implements [policy.Policy].
 func (p bearerPolicy) Do(req *policy.Request) (*http.Response, error) {
 	if u := req.Raw().URL; u.Scheme != "https" || !strings.EqualFold(u.Host, p.host) {
@@ -29,6 +33,7 @@ func (p bearerPolicy) Do(req *policy.Request) (*http.Response, error) {
 	}
 	token, err := p.token.get(req.Raw().Context())
 	if err != nil {
+		req.SetOperationValue(tokenFailure{err})
 		return nil, err
 	}
 	req.Raw().Header.Set("Authorization", "Bearer "+token.Token)
@@ -38,6 +43,7 @@ func (p bearerPolicy) Do(req *policy.Request) (*http.Response, error) {
 	}
 	runtime.Drain(resp)
 	if token, err = p.token.get(req.Raw().Context()); err != nil {
+		req.SetOperationValue(tokenFailure{err})
 		return nil, err
 	}
 	if err := req.RewindBody(); err != nil {

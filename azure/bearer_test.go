@@ -198,6 +198,22 @@ func TestBearer_DeadlineWhileTokenEndpointHangs(t *testing.T) {
 	}
 }
 
+// The deadline of a request that waits for a token is not the cause of its failure.
+func TestBearer_ReasonWhileTokenEndpointHangs(t *testing.T) {
+	t.Parallel()
+	tenant := simulator.Generate(1, 1)
+	sim, client := start(t, tenant, Config{})
+	if err := read(t, client, tenant, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	sim.ChallengeTokens(sessionsRevoked)
+	sim.SetTokenFault(simulator.Hang())
+	err := client.SecureScores(within(t, time.Second), ids(tenant))[0].Err
+	if ReasonOf(err) != ReasonAuthentication || Cause(err) != causeNoAnswer {
+		t.Errorf("reason %q, cause %q: %v", ReasonOf(err), Cause(err), err)
+	}
+}
+
 func TestBearer_OnlyToARM(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int64
