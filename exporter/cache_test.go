@@ -295,6 +295,22 @@ func TestCache_PatientScrapeGetsAll(t *testing.T) {
 	}
 }
 
+// A scrape that joins the collection of an impatient one waits for the token as long as it can.
+func TestCache_PatientScrapeGetsToken(t *testing.T) {
+	t.Parallel()
+	s := start(t, simulator.Generate(2, 1), DefaultConfig(), azure.Config{})
+	s.SetTokenFault(simulator.Slow(2 * time.Second))
+	impatient := make(chan string)
+	go func() { impatient <- value(s.scrape(t, "0.5"), prefix+"up") }()
+	waitFor(t, func() bool { return s.Requests()[simulator.RouteToken] == 1 })
+	if lines := s.scrape(t, "30"); value(lines, prefix+"up") != "1" || count(lines, "current") != 2 {
+		t.Errorf("up %s, %d scores", value(lines, prefix+"up"), count(lines, "current"))
+	}
+	if up := <-impatient; up != "0" {
+		t.Errorf("the impatient one: up %s", up)
+	}
+}
+
 // A panic ends its collection only: the last snapshot stays, and the next scrape collects again.
 func TestCache_CollectionPanics(t *testing.T) {
 	tenant := simulator.Generate(2, 1)

@@ -54,7 +54,7 @@ func (l *liveReads) get(ctx context.Context, s azure.Subscription) *subscription
 		if read.result == nil {
 			return &subscription{Subscription: s, err: errors.New("the probe panicked")}
 		}
-		if azure.ReasonOf(read.result.err) != azure.ReasonTimeout || !read.deadline.Before(deadline) {
+		if !isOutOfTime(read.result.err) || !read.deadline.Before(deadline) {
 			return read.result
 		}
 	}

@@ -2,6 +2,8 @@ package exporter
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -134,10 +136,11 @@ func (s *subscription) needsRefresh(validSince time.Time) bool {
 	return s.Active() && !s.polledAt().After(validSince)
 }
 
-// isOutOfTime reports whether more time or quota could have prevented the failure.
+// isOutOfTime reports whether more time or quota could have prevented the failure. A token that did
+// not come in time has the reason authentication.
 func isOutOfTime(err error) bool {
 	reason := azure.ReasonOf(err)
-	return reason == azure.ReasonTimeout || reason == azure.ReasonThrottled
+	return reason == azure.ReasonTimeout || reason == azure.ReasonThrottled || errors.Is(err, context.DeadlineExceeded)
 }
 
 // isTransient reports whether the next request can succeed without any change by an operator. A
