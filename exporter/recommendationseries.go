@@ -15,7 +15,7 @@ const maxRecommendationInfos = 2000
 // summaryFamilies are the gauges about recommendations with --recommendations=summary.
 var summaryFamilies = []family{
 	perSnapshot("recommendation_info", "Name, severity, effort, impact, category and portal link of a recommendation that is unhealthy in any subscription, from assessments in Azure Resource Graph (2024-04-01). The severity is the highest in all subscriptions. Always 1.", writeRecommendationInfos),
-	perSnapshot("recommendations_last_success_timestamp_seconds", "Unix time in seconds of the last complete refresh of recommendations, in which Azure responded for every subscription.",
+	perSnapshot("recommendations_last_success_timestamp_seconds", "Unix time in seconds of the last complete refresh of recommendations, in which Azure responded for every subscription and at least one could be read.",
 		func(w *sampleWriter, s *snapshot) {
 			if s.recommendations != nil && !s.recommendations.success.IsZero() {
 				w.sample(float64(s.recommendations.success.UnixMilli()) / 1000)
