@@ -191,9 +191,9 @@ func newPromQL(t *testing.T) *promQL {
 	return p
 }
 
-// recordedLabels returns the labels that a rule groups its result by last.
+// recordedLabels returns the labels that a rule groups its result by last. topk keeps all labels.
 func recordedLabels(r rule) []string {
-	m := regexp.MustCompile(`\bby \(([^)]*)\)`).FindStringSubmatch(r.Expr)
+	m := regexp.MustCompile(`\b(?:avg|count|group|max|min|sum) by \(([^)]*)\)`).FindStringSubmatch(r.Expr)
 	if m == nil {
 		return nil
 	}
