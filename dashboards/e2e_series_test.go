@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 )
@@ -171,16 +172,7 @@ func (s series) key(labels ...string) string {
 // scrape returns the gauges of /metrics.
 func scrape(t *testing.T, exporter *process) (all []series) {
 	t.Helper()
-	resp, err := http.Get("http://" + exporter.address + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	families := scrapeFamilies(t, exporter, "/metrics")
 	for name, family := range families {
 		for _, m := range family.GetMetric() {
 			if m.GetGauge() == nil {
@@ -194,4 +186,19 @@ func scrape(t *testing.T, exporter *process) (all []series) {
 		}
 	}
 	return all
+}
+
+func scrapeFamilies(t *testing.T, exporter *process, path string) map[string]*dto.MetricFamily {
+	t.Helper()
+	resp, err := http.Get("http://" + exporter.address + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families
 }

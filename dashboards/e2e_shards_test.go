@@ -5,6 +5,7 @@ package dashboards
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/url"
 	"regexp"
@@ -65,6 +66,28 @@ func TestShards(t *testing.T) {
 		for _, a := range notification.Alerts {
 			if a.Labels["alertname"] != "AzureSecureScoreSubscriptionsMissing" || a.Labels["job"] != jobName {
 				t.Errorf("one replica is down, but there is a notification for %v", a)
+			}
+		}
+	}
+}
+
+// With one target per subscription, Prometheus drops from /metrics what probes export, and nothing
+// else: tags, targets and management groups are only there.
+func TestShards_DroppedSeries(t *testing.T) {
+	t.Parallel()
+	exporter := startExporter(t, nil, "--demo", "--azure.source=resourcegraph", "--cache.ttl=15s")
+	served := scrapeFamilies(t, exporter, "/metrics")
+	probed := scrapeFamilies(t, exporter, "/probe?target="+simulator.DemoSampleID)
+	maps.Copy(probed, scrapeFamilies(t, exporter, "/probe?target="+simulator.DemoForbiddenID))
+	for _, file := range []string{"prometheus-http-sd.yml", "../docs/scaling.md"} {
+		pattern := regexp.MustCompile(`regex: "?(azure_secure_score_[^"\s]+)`).FindSubmatch(read(t, file))
+		if pattern == nil {
+			t.Fatalf("%s drops no series", file)
+		}
+		dropped := regexp.MustCompile("^(?:" + string(pattern[1]) + ")$")
+		for name := range served {
+			if probed[name] != nil != dropped.MatchString(name) {
+				t.Errorf("%s: %s is probed: %t, dropped: %t", file, name, probed[name] != nil, dropped.MatchString(name))
 			}
 		}
 	}
