@@ -38,7 +38,7 @@ type Recommendations struct {
 	// Subscriptions are in the order of the request.
 	Subscriptions []SubscriptionRecommendations
 	// List describes the recommendations, which the counts refer to. Some may be left over from
-	// earlier refreshes: see [Recommendations.InUse].
+	// earlier refreshes, without an unhealthy or exempt resource.
 	List []Recommendation
 	// Err is why names or the map of controls are incomplete; nil if they are complete. The counts do
 	// not depend on it.
@@ -109,18 +109,6 @@ const foldedPrefix = "category:"
 
 // Folded reports whether the recommendation represents all recommendations of a category.
 func (r *Recommendation) Folded() bool { return strings.HasPrefix(r.ID, foldedPrefix) }
-
-// InUse yields each recommendation that is unhealthy or exempt anywhere, ordered by ID.
-func (r *Recommendations) InUse() iter.Seq[*Recommendation] {
-	var used []*Recommendation
-	for i := range r.List {
-		if d := &r.List[i]; d.Unhealthy+d.Exempt > 0 {
-			used = append(used, d)
-		}
-	}
-	slices.SortFunc(used, func(a, b *Recommendation) int { return strings.Compare(a.ID, b.ID) })
-	return slices.Values(used)
-}
 
 // scopes yields the scopes of all subscriptions.
 func (r *Recommendations) scopes() iter.Seq[RecommendationScope] {

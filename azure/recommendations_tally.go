@@ -217,23 +217,25 @@ func (t *tally) scopes() []RecommendationScope {
 
 func clampCount(n uint64) uint32 { return uint32(min(n, maxNumber)) }
 
-// foldedCategories are the categories of recommendations that Azure creates per software, secret or
-// finding, by their name in lower case.
-var foldedCategories = byLowerCase(
-	"SoftwareUpdate", "SystemUpdate", "HostMisconfigurations", "ExposedSecrets", "ServiceUpgrade",
-	"CodeVulnerabilities", "IacVulnerabilities", "ApiVulnerabilities",
-)
+// foldedIDs are the IDs of the categories of recommendations that Azure creates per software,
+// secret or finding, by the ID in lower case.
+var foldedIDs = func() map[string]string {
+	ids := map[string]string{}
+	for _, category := range []string{
+		"SoftwareUpdate", "SystemUpdate", "HostMisconfigurations", "ExposedSecrets", "ServiceUpgrade",
+		"CodeVulnerabilities", "IacVulnerabilities", "ApiVulnerabilities",
+	} {
+		id := foldedPrefix + category
+		ids[strings.ToLower(id)] = id
+	}
+	return ids
+}()
 
-// canonicalKey returns the ID of a recommendation. Rows spell a category in several ways; one that
-// is not known is in lower case.
+// canonicalKey returns the ID of a recommendation. Rows spell a category in several ways; an
+// unknown one is in lower case.
 func canonicalKey(key string) string {
 	key = strings.ToLower(sanitize(key))
-	if category, folded := strings.CutPrefix(key, foldedPrefix); folded {
-		if known, ok := foldedCategories[category]; ok {
-			return known.id
-		}
-	}
-	return key
+	return cmp.Or(foldedIDs[key], key)
 }
 
 // environments are the environments of scores by the source of a resource in lower case. A machine
@@ -253,14 +255,4 @@ func environmentOf(source, connector string) string {
 		return known
 	}
 	return "unknown"
-}
-
-type foldedCategory struct{ id, name string }
-
-func byLowerCase(names ...string) map[string]foldedCategory {
-	byName := make(map[string]foldedCategory, len(names))
-	for _, name := range names {
-		byName[strings.ToLower(name)] = foldedCategory{foldedPrefix + name, name}
-	}
-	return byName
 }
