@@ -137,9 +137,10 @@ type Client struct {
 
 	tags wantedTags
 
-	mu            sync.Mutex
-	refusedGroups map[string]string // the cause, as last logged
-	badTargets    map[string]string // by subscription ID, as last logged
+	groupFailures []failureLog // of managementGroups
+
+	mu         sync.Mutex
+	badTargets map[string]string // by subscription ID, as last logged
 }
 
 // New creates a client without calling Azure. It fails if the cloud or the configuration of the
@@ -210,7 +211,7 @@ func New(cfg Config) (*Client, error) {
 		logger:           cfg.Logger,
 		now:              cfg.now,
 		tags:             wantedTags{cfg.SubscriptionTags, cfg.OwnerTag, cfg.TargetTag},
-		refusedGroups:    map[string]string{},
+		groupFailures:    make([]failureLog, len(cfg.ManagementGroups)),
 	}, nil
 }
 

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/go-kit/log/level"
 )
 
 const (
@@ -104,7 +102,7 @@ func (g *ResourceGraph) readGroups(ctx context.Context, batches [][]string) (map
 // setManagementGroups sets the groups that were read. If a query failed, the others keep their last
 // ones.
 func (g *ResourceGraph) setManagementGroups(subscriptions []Subscription, groups map[string][]ManagementGroup, err error) {
-	g.logGroupFailure(err)
+	g.groupFailure.record(g.logger, err, "cannot read management groups; using the last known ones", "management groups can be read again")
 	if err != nil {
 		g.lastManagementGroups(subscriptions)
 	}
@@ -135,25 +133,6 @@ func (g *ResourceGraph) lastManagementGroups(subscriptions []Subscription) {
 	defer g.mu.Unlock()
 	for i, s := range subscriptions {
 		subscriptions[i].ManagementGroups = g.lastGroups[s.ID]
-	}
-}
-
-// logGroupFailure logs that management groups cannot be read, once for each cause, and the end of
-// that.
-func (g *ResourceGraph) logGroupFailure(err error) {
-	if ReasonOf(err) == ReasonCanceled {
-		return
-	}
-	g.mu.Lock()
-	before := g.groupFailure
-	g.groupFailure = err
-	g.mu.Unlock()
-	switch {
-	case Cause(err) == Cause(before):
-	case err != nil:
-		level.Warn(g.logger).Log("msg", "cannot read management groups; using the last known ones", "reason", ReasonOf(err), "err", err)
-	default:
-		level.Info(g.logger).Log("msg", "management groups can be read again")
 	}
 }
 

@@ -49,11 +49,10 @@ type ResourceGraph struct {
 	plainSlot *semaphore.Weighted
 
 	mu          sync.Mutex
-	armFallback map[string]Result // ARM's results for subscriptions without rows, by ID
-	listRefusal error             // why ARM's list of subscriptions is in use, or nil
+	armFallback map[string]Result            // ARM's results for subscriptions without rows, by ID
+	lastGroups  map[string][]ManagementGroup // by subscription ID, as read last
 
-	lastGroups   map[string][]ManagementGroup // by subscription ID, as read last
-	groupFailure error                        // why they could not be read the last time, or nil
+	listFailure, groupFailure failureLog
 }
 
 // NewResourceGraph creates a source of scores that shares everything else with the client.

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/go-kit/log/level"
 )
 
 const (
@@ -38,7 +37,7 @@ func (g *ResourceGraph) Subscriptions(ctx context.Context) ([]Subscription, erro
 	case ReasonAuthentication, ReasonTimeout, ReasonCanceled: // ARM's list would fail as well
 		return nil, fmt.Errorf("list subscriptions: %w", err)
 	}
-	g.logListFallback(err)
+	g.listFailure.record(g.logger, err, "Resource Graph cannot list the subscriptions; using the list of Azure Resource Manager", "Resource Graph lists the subscriptions again")
 	switch {
 	case resultTooLarge(err): // for one query
 		if listed, err = g.Client.Subscriptions(ctx); err == nil {
@@ -85,21 +84,6 @@ func (g *ResourceGraph) querySubscriptions(ctx context.Context, batches [][]stri
 		g.logInvalidSubscriptions(operationQueryResourceGraph, found.invalid, found.err)
 	}
 	return found.subscriptions, nil
-}
-
-// logListFallback logs that ARM's list is used instead, once for each cause, and the end of that.
-func (g *ResourceGraph) logListFallback(err error) {
-	g.mu.Lock()
-	before := g.listRefusal
-	g.listRefusal = err
-	g.mu.Unlock()
-	switch {
-	case Cause(err) == Cause(before):
-	case err != nil:
-		level.Warn(g.logger).Log("msg", "Resource Graph cannot list the subscriptions; using the list of Azure Resource Manager", "reason", ReasonOf(err), "err", err)
-	default:
-		level.Info(g.logger).Log("msg", "Resource Graph lists the subscriptions again")
-	}
 }
 
 // subscriptionRow holds the subscriptions of a row: a packed one has many, a plain one is one.

@@ -150,22 +150,11 @@ func groupError(groups string, err error) error {
 
 // logRefusedGroups logs which management groups cannot be read, once, and that they can again.
 func (c *Client) logRefusedGroups(refused []*Error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, group := range c.managementGroups {
-		i := slices.IndexFunc(refused, func(e *Error) bool { return e.group == group })
-		cause := ""
-		if i >= 0 {
-			cause = Cause(refused[i])
+	for i, group := range c.managementGroups {
+		var err error
+		if n := slices.IndexFunc(refused, func(e *Error) bool { return e.group == group }); n >= 0 {
+			err = refused[n]
 		}
-		before := c.refusedGroups[group]
-		c.refusedGroups[group] = cause
-		switch cause {
-		case before:
-		case "":
-			level.Info(c.logger).Log("msg", "management group can be read again", "group", group)
-		default:
-			level.Warn(c.logger).Log("msg", "skipped a management group that cannot be read", "group", group, "reason", refused[i].Reason, "err", refused[i])
-		}
+		c.groupFailures[i].record(c.logger, err, "skipped a management group that cannot be read", "management group can be read again", "group", group)
 	}
 }
