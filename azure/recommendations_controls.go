@@ -32,9 +32,9 @@ func (m *controlMap) refresh(ctx context.Context, g *ResourceGraph, next *Recomm
 	asked := false
 	err := readBatches(next,
 		func(*SubscriptionRecommendations) bool { return true },
-		func(ids []string) error {
+		func(p part) error {
 			asked = true
-			return queryAll(ctx, g, controlsQuery, ids, part{}, func(raw json.RawMessage) { addControl(controls, raw) })
+			return queryAll(ctx, g, controlsQuery, p, func(raw json.RawMessage) { addControl(controls, raw) })
 		})
 	switch {
 	case err != nil:

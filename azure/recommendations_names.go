@@ -1,7 +1,6 @@
 package azure
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -45,7 +44,7 @@ func (n *recommendationNames) refresh(ctx context.Context, g *ResourceGraph, nex
 	described := map[string]*textVariants{}
 	err := readBatches(next,
 		func(s *SubscriptionRecommendations) bool { return len(s.Scopes) > 0 && (all || holders[s.ID]) },
-		func(ids []string) error { return readNames(ctx, g, ids, described) })
+		func(p part) error { return readNames(ctx, g, p, described) })
 	if err != nil {
 		err = fmt.Errorf("read names of recommendations: %w", err)
 	}
@@ -145,9 +144,9 @@ type namesRow struct {
 	Preview  looseBool   `json:"preview"`
 }
 
-// readNames adds the texts of the recommendations of the subscriptions. An invalid row is left out.
-func readNames(ctx context.Context, g *ResourceGraph, ids []string, described map[string]*textVariants) error {
-	return queryAll(ctx, g, namesQuery, ids, part{}, func(raw json.RawMessage) {
+// readNames adds the texts of the recommendations of a part. An invalid row is left out.
+func readNames(ctx context.Context, g *ResourceGraph, p part, described map[string]*textVariants) error {
+	return queryAll(ctx, g, namesQuery, p, func(raw json.RawMessage) {
 		var row namesRow
 		if decode(raw, &row, maxTexts) != nil {
 			return
@@ -180,33 +179,6 @@ func addTexts(variants []string, texts looseTexts) []string {
 		}
 	}
 	return variants
-}
-
-// queryAll calls add with each row of a query about the subscriptions, or about a part of one. If
-// they are too many for one query, it halves them, and splits a single one.
-func queryAll(ctx context.Context, g *ResourceGraph, query func(part) string, ids []string, p part, add func(json.RawMessage)) error {
-	err := func() error {
-		ctx, cancel := context.WithTimeout(ctx, recommendationQueryTimeout)
-		defer cancel()
-		return g.queryRows(ctx, query(p), ids, func(rows []json.RawMessage) error {
-			for _, row := range rows {
-				add(row)
-			}
-			return nil
-		})
-	}()
-	if !resultTooLarge(err) {
-		return err
-	}
-	if half := len(ids) / 2; half > 0 {
-		return cmp.Or(queryAll(ctx, g, query, ids[:half], p, add), queryAll(ctx, g, query, ids[half:], p, add))
-	}
-	for _, smaller := range p.split() {
-		if err = queryAll(ctx, g, query, ids, smaller, add); err != nil {
-			break
-		}
-	}
-	return err
 }
 
 // looseTexts are a list of texts, a text, or null. Elements of other types are left out.

@@ -78,12 +78,13 @@ func controlsQuery(p part) string {
 | order by id asc`
 }
 
-// part is a part of a subscription that is too large for one query. It is split by the hash of the
-// recommendation, which keeps the rows of one together; if one alone is too large, by the hash of
-// the row. Zero is the whole subscription.
+// part is what one query covers: subscriptions, or a part of a single one that is too large. That
+// is split by the hash of the recommendation, which keeps the rows of one together; if one alone is
+// too large, by the hash of the row.
 type part struct {
-	names, name int // modulus and remainder by recommendation
-	ids, id     int // by row
+	subscriptions []string // by ID
+	names, name   int      // modulus and remainder by recommendation; zero for all
+	rows, row     int      // by row
 }
 
 const (
@@ -93,30 +94,33 @@ const (
 
 // splitsKeys reports whether the rows of one recommendation are in several parts. Whether all of
 // its rows are previews is then known only from those that are healthy, too.
-func (p part) splitsKeys() bool { return p.ids > 1 }
+func (p part) splitsKeys() bool { return p.rows > 1 }
 
-// where returns the KQL that selects the part.
+// where returns the KQL that selects the part of the subscriptions.
 func (p part) where() string {
 	var clauses strings.Builder
 	if p.names > 1 {
 		fmt.Fprintf(&clauses, "\n| where hash(tolower(name)) %% %d == %d", p.names, p.name)
 	}
-	if p.ids > 1 {
-		fmt.Fprintf(&clauses, "\n| where hash(tolower(id)) %% %d == %d", p.ids, p.id)
+	if p.rows > 1 {
+		fmt.Fprintf(&clauses, "\n| where hash(tolower(id)) %% %d == %d", p.rows, p.row)
 	}
 	return clauses.String()
 }
 
 // split returns smaller parts, or nil.
 func (p part) split() []part {
+	if half := len(p.subscriptions) / 2; half > 0 {
+		return []part{{subscriptions: p.subscriptions[:half]}, {subscriptions: p.subscriptions[half:]}}
+	}
 	var parts []part
 	for i := range splitFactor {
 		smaller := p
-		switch names, ids := max(1, p.names), max(1, p.ids); {
+		switch names, rows := max(1, p.names), max(1, p.rows); {
 		case names < maxParts: // x % 4n is one of r, r + n, r + 2n, r + 3n if x % n is r
 			smaller.names, smaller.name = splitFactor*names, p.name+i*names
-		case ids < maxParts:
-			smaller.ids, smaller.id = splitFactor*ids, p.id+i*ids
+		case rows < maxParts:
+			smaller.rows, smaller.row = splitFactor*rows, p.row+i*rows
 		default:
 			return nil
 		}

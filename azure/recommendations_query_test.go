@@ -13,7 +13,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestQueries_Golden(t *testing.T) {
 	t.Parallel()
 	byName := part{names: 4, name: 3}
-	byRow := part{names: maxParts, name: 63, ids: 4, id: 2}
+	byRow := part{names: maxParts, name: 63, rows: 4, row: 2}
 	for name, query := range map[string]string{
 		"scores_packed":        packedScores,
 		"scores_plain":         plainScores,
@@ -44,7 +44,7 @@ func TestQueries_Golden(t *testing.T) {
 	}
 }
 
-// The parts of a subscription are disjoint and complete, at every depth.
+// Subscriptions are halved. The parts of one are disjoint and complete, at every depth.
 func TestPart_Split(t *testing.T) {
 	t.Parallel()
 	var leaves []part
@@ -55,21 +55,25 @@ func TestPart_Split(t *testing.T) {
 			leaves = append(leaves, p)
 		}
 		for _, s := range smaller {
-			if s.names%max(1, p.names) != 0 || s.name%max(1, p.names) != p.name || s.id%max(1, p.ids) != p.id {
+			if s.names%max(1, p.names) != 0 || s.name%max(1, p.names) != p.name || s.row%max(1, p.rows) != p.row {
 				t.Fatalf("%+v is not within %+v", s, p)
 			}
 			descend(s)
 		}
 	}
-	descend(part{})
-	seen := map[part]bool{}
-	for _, leaf := range leaves {
-		if leaf.names != maxParts || leaf.ids != maxParts || leaf.name >= maxParts || leaf.id >= maxParts {
-			t.Fatalf("leaf %+v", leaf)
-		}
-		seen[leaf] = true
+	descend(part{subscriptions: []string{"a", "b", "c"}})
+	type leaf struct {
+		subscription string
+		name, row    int
 	}
-	if len(seen) != maxParts*maxParts || len(leaves) != len(seen) {
-		t.Errorf("%d different leaves of %d, want %d", len(seen), len(leaves), maxParts*maxParts)
+	seen := map[leaf]bool{}
+	for _, p := range leaves {
+		if len(p.subscriptions) != 1 || p.names != maxParts || p.rows != maxParts || p.name >= maxParts || p.row >= maxParts {
+			t.Fatalf("leaf %+v", p)
+		}
+		seen[leaf{p.subscriptions[0], p.name, p.row}] = true
+	}
+	if want := 3 * maxParts * maxParts; len(seen) != want || len(leaves) != want {
+		t.Errorf("%d different leaves of %d, want %d", len(seen), len(leaves), want)
 	}
 }

@@ -75,7 +75,7 @@ func (r *RecommendationReader) read(ctx context.Context, subscriptions []Assesse
 		}
 		found := failed(ids, authErr)
 		if authErr == nil {
-			found = r.readCounts(ctx, ids)
+			found = r.readCounts(ctx, part{subscriptions: ids})
 		}
 		readAt := r.graph.now()
 		for _, s := range batch {
@@ -188,7 +188,7 @@ func (r *RecommendationReader) addTexts(d *Recommendation) {
 }
 
 // readBatches calls read with the subscriptions that were read, in batches of [maxSubscriptions].
-func readBatches(next *Recommendations, wanted func(*SubscriptionRecommendations) bool, read func(ids []string) error) error {
+func readBatches(next *Recommendations, wanted func(*SubscriptionRecommendations) bool, read func(part) error) error {
 	var ids []string
 	for i := range next.Subscriptions {
 		if s := &next.Subscriptions[i]; s.Err == nil && wanted(s) {
@@ -197,7 +197,7 @@ func readBatches(next *Recommendations, wanted func(*SubscriptionRecommendations
 	}
 	var errs []error
 	for batch := range slices.Chunk(ids, maxSubscriptions) {
-		errs = append(errs, read(batch))
+		errs = append(errs, read(part{subscriptions: batch}))
 	}
 	return errors.Join(errs...)
 }

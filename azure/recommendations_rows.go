@@ -2,24 +2,56 @@ package azure
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxAssessmentItems bounds the elements of a row: 300 subscriptions with a thousand texts each.
-const maxAssessmentItems = 300_000
+const (
+	// maxAssessmentItems bounds the elements of a row: 300 subscriptions with a thousand texts each.
+	maxAssessmentItems = 300_000
+	// recommendationQueryTimeout bounds one query, its pages and its wait for the quota, so that one
+	// that hangs does not take the time of the others.
+	recommendationQueryTimeout = 5 * time.Minute
+)
 
-// queryRows reads all pages of a query and calls add with the rows of each, undecoded, so that an
-// invalid row can be left out alone. An error from add ends it. A result that may be incomplete is
-// an error, as [resultTooLarge] if a smaller query may be complete.
-func (g *ResourceGraph) queryRows(ctx context.Context, query string, ids []string, add func([]json.RawMessage) error) error {
+// queryAll calls add with each row of a query about a part. If it is too large for one query, the
+// query covers smaller parts.
+func queryAll(ctx context.Context, g *ResourceGraph, query func(part) string, p part, add func(json.RawMessage)) error {
+	err := g.queryRows(ctx, query, p, func(rows []json.RawMessage) error {
+		for _, row := range rows {
+			add(row)
+		}
+		return nil
+	})
+	parts := p.split()
+	if !resultTooLarge(err) || parts == nil {
+		return err
+	}
+	err = nil
+	for _, smaller := range parts {
+		if err == nil || len(p.subscriptions) > 1 { // the parts of one are useless without each other
+			err = cmp.Or(err, queryAll(ctx, g, query, smaller, add))
+		}
+	}
+	return err
+}
+
+// queryRows reads all pages of a query about a part and calls add with the rows of each, undecoded,
+// so that an invalid row can be left out alone. An error from add ends it. A result that may be
+// incomplete is an error, as [resultTooLarge] if a smaller query may be complete. It takes up to
+// [recommendationQueryTimeout].
+func (g *ResourceGraph) queryRows(ctx context.Context, query func(part) string, p part, add func([]json.RawMessage) error) error {
+	ctx, cancel := context.WithTimeout(ctx, recommendationQueryTimeout)
+	defer cancel()
 	copyRow := func(row jsontext.Value) json.RawMessage { return bytes.Clone(row) }
-	_, err := readPages(ctx, g, query, ids, copyRow, add)
+	_, err := readPages(ctx, g, query(p), p.subscriptions, copyRow, add)
 	return err
 }
 

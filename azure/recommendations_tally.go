@@ -172,7 +172,17 @@ func (t *tally) add(row rowCounts, keys *keyTable) error {
 	return nil
 }
 
-// merge adds the rows of another part of the same subscription.
+// merge adds the tallies of other subscriptions, or of other parts of the same ones.
+func (t tallies) merge(other tallies) {
+	for id, sub := range other {
+		if t[id] == nil {
+			t[id] = sub
+		} else {
+			t[id].merge(sub)
+		}
+	}
+}
+
 func (t *tally) merge(other *tally) {
 	t.assessments += other.assessments
 	t.err = cmp.Or(t.err, other.err)
