@@ -46,18 +46,12 @@ func (c *Client) Get(ctx context.Context, target string) (RawResponse, error) {
 // QueryResourceGraph runs a query for one page of up to top rows. No subscription means all that
 // the identity can read. The error is like that of [Client.Get].
 func (c *Client) QueryResourceGraph(ctx context.Context, query string, subscriptionIDs []string, top int, skipToken string) (RawResponse, error) {
-	body := map[string]any{"query": query, "options": graphOptions{ResultFormat: "objectArray", Top: top, SkipToken: skipToken}}
-	if len(subscriptionIDs) > 0 {
-		body["subscriptions"] = subscriptionIDs
-	}
 	// Without 429, which a retry within seconds repeats.
 	retries := withRetries(ctx, []int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable})
-	req, err := runtime.NewRequest(retries, http.MethodPost, c.url(resourceGraphPath, resourceGraphAPIVersion))
-	if err == nil {
-		err = runtime.MarshalAsJSON(req, body)
-	}
+	options := graphOptions{ResultFormat: "objectArray", Top: top, SkipToken: skipToken}
+	req, err := c.newGraphRequest(retries, graphRequest{query, subscriptionIDs, options})
 	if err != nil {
-		return RawResponse{}, fmt.Errorf("query Resource Graph: %w", classify(err))
+		return RawResponse{}, fmt.Errorf("query Resource Graph: %w", err)
 	}
 	return c.doRaw(req, operationQueryResourceGraph)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -82,12 +83,9 @@ func (g *ResourceGraph) post(ctx context.Context, request graphRequest, read fun
 	// and without 504, after which a smaller query may succeed.
 	retries := withRetries(ctx, []int{http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable})
 	for {
-		req, err := runtime.NewRequest(retries, http.MethodPost, g.url(resourceGraphPath, resourceGraphAPIVersion))
-		if err == nil {
-			err = runtime.MarshalAsJSON(req, request)
-		}
+		req, err := g.newGraphRequest(retries, request)
 		if err != nil {
-			return nil, sentAt, classify(err)
+			return nil, sentAt, err
 		}
 		if err := g.quota.wait(ctx); err != nil {
 			return nil, sentAt, err
@@ -102,4 +100,15 @@ func (g *ResourceGraph) post(ctx context.Context, request graphRequest, read fun
 			return resp.header, sentAt, err
 		}
 	}
+}
+
+func (c *Client) newGraphRequest(ctx context.Context, body graphRequest) (*policy.Request, error) {
+	req, err := runtime.NewRequest(ctx, http.MethodPost, c.url(resourceGraphPath, resourceGraphAPIVersion))
+	if err == nil {
+		err = runtime.MarshalAsJSON(req, body)
+	}
+	if err != nil {
+		return nil, classify(err)
+	}
+	return req, nil
 }
