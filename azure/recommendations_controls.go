@@ -34,7 +34,7 @@ func (m *controlMap) refresh(ctx context.Context, g *ResourceGraph, next *Recomm
 		func(*SubscriptionRecommendations) bool { return true },
 		func(p part) error {
 			asked = true
-			return queryAll(ctx, g, controlsQuery, p, func(raw json.RawMessage) { addControl(controls, raw) })
+			return g.queryAll(ctx, controlsQuery, p, func(raw json.RawMessage) { addControl(controls, raw) })
 		})
 	switch {
 	case err != nil:

@@ -37,7 +37,7 @@ func (r *RecommendationReader) readCounts(ctx context.Context, p part) tallies {
 	if hasCause(err, codeNoneReadable) {
 		err = &Error{Reason: ReasonForbidden, Err: err, cause: codeNoneReadable}
 	}
-	return failed(p.subscriptions, fmt.Errorf("query Resource Graph for the recommendations of %d subscriptions: %w", len(p.subscriptions), err))
+	return failedTallies(p.subscriptions, fmt.Errorf("query Resource Graph for the recommendations of %d subscriptions: %w", len(p.subscriptions), err))
 }
 
 // queryCounts makes one query, in the packed form unless Azure refuses it.

@@ -146,7 +146,7 @@ type namesRow struct {
 
 // readNames adds the texts of the recommendations of a part. An invalid row is left out.
 func readNames(ctx context.Context, g *ResourceGraph, p part, described map[string]*textVariants) error {
-	return queryAll(ctx, g, namesQuery, p, func(raw json.RawMessage) {
+	return g.queryAll(ctx, namesQuery, p, func(raw json.RawMessage) {
 		var row namesRow
 		if decode(raw, &row, maxTexts) != nil {
 			return

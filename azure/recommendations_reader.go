@@ -73,8 +73,10 @@ func (r *RecommendationReader) read(ctx context.Context, subscriptions []Assesse
 		for i, s := range batch {
 			ids[i] = s.ID
 		}
-		found := failed(ids, authErr)
-		if authErr == nil {
+		var found tallies
+		if authErr != nil {
+			found = failedTallies(ids, authErr)
+		} else {
 			found = r.readCounts(ctx, part{subscriptions: ids})
 		}
 		readAt := r.graph.now()
@@ -124,10 +126,10 @@ func (r *RecommendationReader) recordCounts(s AssessedSubscription, t *tally, re
 // compact drops keys that no count refers to, once there are many: those of software and secrets
 // come and go.
 func (r *RecommendationReader) compact(next *Recommendations) {
-	used := newKeyTable()
+	used := newKeyTable() // a subset, so every key fits
 	for s := range next.scopes() {
 		for _, c := range s.Counts {
-			_ = used.number(r.keys.keys[c.Index]) // not more than before
+			used.number(r.keys.keys[c.Index])
 		}
 	}
 	if len(r.keys.keys) < 2*len(used.keys)+1000 {
@@ -138,7 +140,7 @@ func (r *RecommendationReader) compact(next *Recommendations) {
 		for n := range scopes {
 			counts := slices.Clone(scopes[n].Counts)
 			for c := range counts {
-				counts[c].Index = used.number(r.keys.keys[counts[c].Index])
+				counts[c].Index, _ = used.number(r.keys.keys[counts[c].Index])
 			}
 			scopes[n].Counts = counts
 		}

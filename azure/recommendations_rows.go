@@ -23,7 +23,7 @@ const (
 
 // queryAll calls add with each row of a query about a part. If it is too large for one query, the
 // query covers smaller parts.
-func queryAll(ctx context.Context, g *ResourceGraph, query func(part) string, p part, add func(json.RawMessage)) error {
+func (g *ResourceGraph) queryAll(ctx context.Context, query func(part) string, p part, add func(json.RawMessage)) error {
 	err := g.queryRows(ctx, query, p, func(rows []json.RawMessage) error {
 		for _, row := range rows {
 			add(row)
@@ -37,7 +37,7 @@ func queryAll(ctx context.Context, g *ResourceGraph, query func(part) string, p 
 	err = nil
 	for _, smaller := range parts {
 		if err == nil || len(p.subscriptions) > 1 { // the parts of one are useless without each other
-			err = cmp.Or(err, queryAll(ctx, g, query, smaller, add))
+			err = cmp.Or(err, g.queryAll(ctx, query, smaller, add))
 		}
 	}
 	return err
@@ -73,6 +73,10 @@ type rowCounts struct {
 	NotApplicable looseNumber `json:"n"`
 	Exempt        looseNumber `json:"x"`
 	Preview       looseNumber `json:"p"` // rows that are
+}
+
+func (c *rowCounts) assessments() uint64 {
+	return uint64(c.Unhealthy) + uint64(c.Healthy) + uint64(c.NotApplicable) + uint64(c.Exempt)
 }
 
 // parsePackedItem parses key|source|connector|severity|unhealthy|healthy|not

@@ -22,21 +22,15 @@ type keyTable struct {
 
 func newKeyTable() *keyTable { return &keyTable{index: map[string]uint32{}} }
 
-func (t *keyTable) has(key string) bool {
-	_, ok := t.index[key]
-	return ok
-}
-
-func (t *keyTable) full() bool { return len(t.keys) >= maxKeys }
-
-func (t *keyTable) number(key string) uint32 {
+// number returns the number of a recommendation, or false if there are too many.
+func (t *keyTable) number(key string) (uint32, bool) {
 	i, ok := t.index[key]
-	if !ok {
-		i = uint32(len(t.keys))  //nolint:gosec // see full
-		key = strings.Clone(key) // it is a part of a larger text
+	if !ok && len(t.keys) < maxKeys {
+		i, ok = uint32(len(t.keys)), true //nolint:gosec // below maxKeys
+		key = strings.Clone(key)          // it is a part of a larger text
 		t.index[key], t.keys = i, append(t.keys, key)
 	}
-	return i
+	return i, ok
 }
 
 // tally adds up the rows of one subscription.
@@ -68,8 +62,8 @@ func newTallies(ids []string) tallies {
 	return t
 }
 
-// failed returns tallies that fail for the same reason.
-func failed(ids []string, err error) tallies {
+// failedTallies returns tallies that fail for the same reason.
+func failedTallies(ids []string, err error) tallies {
 	t := make(tallies, len(ids))
 	for _, id := range ids {
 		t[id] = &tally{err: err}
@@ -103,7 +97,7 @@ func (t tallies) addPacked(rows []json.RawMessage, keys *keyTable) error {
 // addPlain adds rows of [plainCountsQuery].
 func (t tallies) addPlain(rows []json.RawMessage, keys *keyTable) error {
 	return addRows(t, rows, func(sub *tally, row rowCounts) error {
-		sub.assessments += uint64(row.Unhealthy) + uint64(row.Healthy) + uint64(row.NotApplicable) + uint64(row.Exempt)
+		sub.assessments += row.assessments()
 		return sub.add(row, keys)
 	})
 }
@@ -145,13 +139,13 @@ func (t tallies) of(raw json.RawMessage) (*tally, error) {
 // case, and resources of several sources may belong to the same subscription or connector.
 func (t *tally) add(row rowCounts, keys *keyTable) error {
 	key := canonicalKey(row.Key)
-	switch {
-	case key == "":
+	if key == "" {
 		return invalidResponse("a recommendation has no key")
-	case keys.full() && !keys.has(key):
+	}
+	index, ok := keys.number(key)
+	if !ok {
 		return invalidResponse("more than %d recommendations", maxKeys)
 	}
-	index := keys.number(key)
 	connector := strings.ToLower(sanitize(row.Connector))
 	k := tallyKey{environmentOf(row.Source, connector), connector, index}
 	c, known := t.counts[k]
@@ -163,7 +157,7 @@ func (t *tally) add(row rowCounts, keys *keyTable) error {
 	}
 	c.unhealthy += uint64(row.Unhealthy)
 	c.exempt += uint64(row.Exempt)
-	c.rows += uint64(row.Unhealthy) + uint64(row.Healthy) + uint64(row.NotApplicable) + uint64(row.Exempt)
+	c.rows += row.assessments()
 	c.preview += uint64(row.Preview)
 	if row.Unhealthy > 0 && row.Severity <= looseNumber(SeverityCritical) {
 		c.severity = max(c.severity, Severity(row.Severity))
