@@ -49,24 +49,24 @@ type tokenSource struct {
 	inflight   *tokenFetch
 
 	// After ARM refused a token, until there is another:
-	refused   string // the token
-	refusedAt time.Time
-	claims    string // that the next token must have, from ARM's challenge
-	rejected  *Error // the token endpoint refused to replace the token
-	triedAt   time.Time
+	refusedToken string
+	refusedAt    time.Time
+	claims       string // that the next token must have, from ARM's challenge
+	rejection    *Error // why the token endpoint did not replace the token
+	rejectedAt   time.Time
 
-	answered string // the claims of the last challenge that a token answered
-	outdated bool   // create the credential again before the next request
+	answeredClaims string // the claims of the last challenge that a token answered
+	recreate       bool   // create the credential again before the next request
 }
 
 // tokenFetch is one request for a token.
 type tokenFetch struct {
-	startedAt time.Time
-	claims    string
-	refused   string // a token that ARM does not accept
-	recreate  bool   // create the credential again
-	rejected  *Error // the answer unless a file of the credential changed
-	trace     tokenTrace
+	startedAt    time.Time
+	claims       string
+	refusedToken string // by ARM
+	recreate     bool   // create the credential again
+	rejection    *Error // the result unless a file of the credential changed
+	trace        tokenTrace
 
 	done  chan struct{} // closed once the rest is set
 	token azcore.AccessToken
@@ -86,7 +86,7 @@ func newTokenSource(credential *credentialSource, audience string, cfg Config) *
 // before the deadline of ctx, is [ReasonAuthentication].
 func (s *tokenSource) get(ctx context.Context) (azcore.AccessToken, error) {
 	for {
-		token, fetch := s.cached()
+		token, fetch := s.tokenOrFetch()
 		if fetch == nil {
 			return token, nil
 		}
@@ -105,8 +105,8 @@ func (s *tokenSource) get(ctx context.Context) (azcore.AccessToken, error) {
 	}
 }
 
-// cached returns the valid token, or else the request in flight, which it starts if there is none.
-func (s *tokenSource) cached() (azcore.AccessToken, *tokenFetch) {
+// tokenOrFetch returns the valid token, or else the request in flight, which it starts if needed.
+func (s *tokenSource) tokenOrFetch() (azcore.AccessToken, *tokenFetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
@@ -146,19 +146,19 @@ func (s *tokenSource) refuse(token, claims string) bool {
 		return true // replaced, or being replaced, since the request was sent
 	}
 	now := s.now()
-	if (claims == "" || claims == s.answered) && !s.refusedAt.IsZero() && now.Sub(s.refusedAt) < renewInterval {
+	if (claims == "" || claims == s.answeredClaims) && !s.refusedAt.IsZero() && now.Sub(s.refusedAt) < renewInterval {
 		return false
 	}
 	s.token = azcore.AccessToken{}
-	s.refused, s.refusedAt, s.claims, s.rejected = token, now, claims, nil
-	s.outdated = s.outdated || claims == ""
+	s.refusedToken, s.refusedAt, s.claims, s.rejection = token, now, claims, nil
+	s.recreate = s.recreate || claims == ""
 	return true
 }
 
 // start starts a fetch. The caller holds the lock.
 func (s *tokenSource) start() *tokenFetch {
 	fetch := &tokenFetch{
-		startedAt: s.now(), claims: s.claims, refused: s.refused, recreate: s.outdated,
+		startedAt: s.now(), claims: s.claims, refusedToken: s.refusedToken, recreate: s.recreate,
 		done: make(chan struct{}),
 	}
 	if err := s.ctx.Err(); err != nil {
@@ -166,8 +166,8 @@ func (s *tokenSource) start() *tokenFetch {
 		close(fetch.done)
 		return fetch
 	}
-	if s.rejected != nil && fetch.startedAt.Sub(s.triedAt) < renewInterval {
-		fetch.rejected = s.rejected
+	if s.rejection != nil && fetch.startedAt.Sub(s.rejectedAt) < renewInterval {
+		fetch.rejection = s.rejection
 	}
 	s.inflight = fetch
 	s.running.Go(func() {
@@ -185,19 +185,19 @@ func (s *tokenSource) request(fetch *tokenFetch) (token azcore.AccessToken, fail
 			failure = &Error{Reason: ReasonAuthentication, Err: fmt.Errorf("credential panicked: %s", printable(fmt.Sprint(p)))}
 		}
 	}()
-	changed, err := s.credential.refresh(fetch.recreate && fetch.rejected == nil)
+	changed, err := s.credential.refresh(fetch.recreate && fetch.rejection == nil)
 	if err != nil {
 		return token, localError(err)
 	}
-	if fetch.rejected != nil && !changed {
-		return token, fetch.rejected
+	if fetch.rejection != nil && !changed {
+		return token, fetch.rejection
 	}
-	fetch.rejected = nil
+	fetch.rejection = nil
 	ctx, cancel := context.WithTimeout(context.WithValue(s.ctx, tokenTraceKey{}, &fetch.trace), s.timeout)
 	defer cancel()
 	options := policy.TokenRequestOptions{Scopes: s.scopes, EnableCAE: true, Claims: fetch.claims}
 	token, err = s.credential.current.GetToken(ctx, options)
-	if err == nil && token.Token == fetch.refused && fetch.claims == "" {
+	if err == nil && token.Token == fetch.refusedToken && fetch.claims == "" {
 		// Managed identities share one cache in the process, which claims bypass. Other credentials
 		// get the same token again, or cannot handle claims; then ARM's response is the better error.
 		options.Claims = fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, time.Now().Unix())
@@ -224,26 +224,26 @@ func (s *tokenSource) finish(fetch *tokenFetch, token azcore.AccessToken, failur
 	defer s.mu.Unlock()
 	defer close(fetch.done)
 	s.inflight = nil
-	fetch.stale = fetch.claims != s.claims || failure == nil && token.Token == s.refused && fetch.refused != s.refused
+	fetch.stale = fetch.claims != s.claims || failure == nil && token.Token == s.refusedToken && fetch.refusedToken != s.refusedToken
 	switch {
 	case fetch.stale:
 	case failure == nil:
 		s.logRenewal(nil)
 		fetch.token, s.token = token, token
 		if fetch.claims != "" {
-			s.answered, s.claims = fetch.claims, ""
+			s.answeredClaims, s.claims = fetch.claims, ""
 		}
-		s.refused, s.rejected, s.outdated = "", nil, false
+		s.refusedToken, s.rejection, s.recreate = "", nil, false
 	default:
 		s.logRenewal(failure)
 		fetch.err = failure
-		if fetch.rejected != nil || !failure.isRejection() {
+		if fetch.rejection != nil || !failure.isRejection() {
 			return
 		}
 		now := s.now()
-		s.outdated = s.outdated || now.Sub(s.credential.createdAt) > renewInterval
-		if s.refused != "" {
-			s.rejected, s.triedAt = failure, now
+		s.recreate = s.recreate || now.Sub(s.credential.createdAt) > renewInterval
+		if s.refusedToken != "" {
+			s.rejection, s.rejectedAt = failure, now
 		}
 	}
 }
