@@ -50,9 +50,8 @@ func invalidJSON(err error, beginning []byte) *Error {
 // trimMark removes the byte order mark that some Azure services send.
 func trimMark(body []byte) []byte { return bytes.TrimPrefix(body, []byte("\ufeff")) }
 
-// listOf returns the items of a list. Nothing but an array without an error beside it is a list:
-// null, or an object without one, must not look like an empty list, which means that there is no
-// score.
+// listOf returns the items of a list. Only an array without an error next to it is a list: null, or
+// an object without one, must not look like an empty list, which means that there is no score.
 func listOf[T any](items *[]T, failure *errorBody, body []byte) ([]T, error) {
 	if items != nil && failure == nil {
 		return *items, nil

@@ -16,7 +16,7 @@ type Identity struct {
 	PrincipalType string `json:"principal_type,omitempty"` // ServicePrincipal or User
 }
 
-// String lists what is known.
+// String lists the known fields.
 func (i Identity) String() string {
 	var parts []string
 	for _, part := range []struct{ name, value string }{

@@ -7,7 +7,7 @@ import (
 )
 
 // CheckManagementGroups adds to a report whether the groups above the subscriptions can be read,
-// unless none is listed. It takes a minute at the longest.
+// unless none is listed. It takes up to a minute.
 func (r *Report) CheckManagementGroups(ctx context.Context, g *ResourceGraph) {
 	ctx, cancel := context.WithTimeout(ctx, subscriptionTimeout)
 	defer cancel()

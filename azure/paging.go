@@ -23,7 +23,7 @@ var (
 // maxEmptyPages bounds empty pages in a row, which the limits of a list do not.
 const maxEmptyPages = 100
 
-// pager reads the pages of an ARM list in order. After a failure it is still at the same page.
+// pager reads the pages of an ARM list in order. After a failure it stays at the same page.
 type pager struct {
 	client    *Client
 	operation string
@@ -32,7 +32,7 @@ type pager struct {
 	pages     int    // read so far, as are items and bytes
 	items     int
 	bytes     int
-	empty     int // the last pages read
+	empty     int // pages in a row
 	seen      map[string]bool
 }
 

@@ -18,7 +18,7 @@ var Actions = map[string][]string{
 	},
 }
 
-// The actions that a request to Azure Resource Manager fails without.
+// The actions without which a request to Azure Resource Manager fails.
 const (
 	actionReadSubscriptions = "Microsoft.Resources/subscriptions/read"
 	actionQueryGraph        = "Microsoft.ResourceGraph/resources/read"

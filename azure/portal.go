@@ -1,7 +1,6 @@
 package azure
 
-// portals are the hosts of Azure's portals by the host of ARM. A custom cloud has none that is
-// known.
+// portals are the hosts of Azure's portals by the host of ARM. That of a custom cloud is unknown.
 var portals = map[string]string{
 	"management.azure.com":         "portal.azure.com",
 	"management.usgovcloudapi.net": "portal.azure.us",

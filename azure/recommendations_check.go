@@ -10,8 +10,8 @@ import (
 const recommendationTimeout = 15 * time.Minute
 
 // ExportRecommendations reads the recommendations of the subscriptions once, for a command: without
-// leaving quota to the scores, and after the controls, which show what is unreadable. It takes 15
-// minutes at the longest.
+// leaving quota to the scores, and after the controls, which show what is unreadable. It takes up
+// to 15 minutes.
 func (g *ResourceGraph) ExportRecommendations(ctx context.Context, subscriptionIDs []string) *Recommendations {
 	ctx, cancel := context.WithTimeout(ctx, recommendationTimeout)
 	defer cancel()

@@ -29,17 +29,17 @@ func (m *controlMap) refresh(ctx context.Context, g *ResourceGraph, next *Recomm
 		return nil
 	}
 	controls := map[string][]string{}
-	asked := false
+	queried := false
 	err := readBatches(next,
 		func(*SubscriptionRecommendations) bool { return true },
 		func(p part) error {
-			asked = true
+			queried = true
 			return g.queryAll(ctx, controlsQuery, p, func(raw json.RawMessage) { addControl(controls, raw) })
 		})
 	switch {
 	case err != nil:
 		return fmt.Errorf("read the recommendations of controls: %w", err)
-	case asked:
+	case queried:
 		m.controls, m.readAt = controls, g.now()
 	}
 	return nil

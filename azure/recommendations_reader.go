@@ -96,8 +96,9 @@ func (r *RecommendationReader) read(ctx context.Context, subscriptions []Assesse
 	return next
 }
 
-// recordCounts returns what is known of a subscription after reading it. Counts that did not change
-// are shared with the last refresh, which halves the memory that a refresh needs.
+// recordCounts returns the recommendations of a subscription: those of the tally, or the last good
+// ones and an error. Counts that did not change are shared with the last refresh, which halves the
+// memory that a refresh needs.
 func (r *RecommendationReader) recordCounts(s AssessedSubscription, t *tally, readAt time.Time) SubscriptionRecommendations {
 	last := r.last[s.ID]
 	err := t.err

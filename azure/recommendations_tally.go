@@ -51,7 +51,7 @@ type tallyCount struct {
 	severity                         Severity
 }
 
-// tallies are those of the subscriptions of a query.
+// tallies are by subscription ID.
 type tallies map[string]*tally
 
 func newTallies(ids []string) tallies {

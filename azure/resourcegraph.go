@@ -45,7 +45,7 @@ type ResourceGraph struct {
 	scores        graphQuery
 	subscriptions graphQuery
 	// plainSlot serialises the plain query, which needs many requests per batch: concurrent batches
-	// would all be late.
+	// would all miss the deadline.
 	plainSlot *semaphore.Weighted
 
 	mu          sync.Mutex
@@ -181,7 +181,7 @@ func (g *ResourceGraph) fetchMissing(ctx context.Context, ids []string) map[stri
 		case ReasonForbidden, ReasonNotFound, ReasonNotRegistered:
 			g.armFallback[id] = result
 		case ReasonTimeout, ReasonThrottled:
-			// More results may be due at once than there is time for.
+			// There may be no time to renew all results that are due.
 			if kept, ok := g.armFallback[id]; ok && g.now().Sub(kept.StartedAt) < 2*fallbackAge {
 				results[id] = kept
 			}

@@ -26,7 +26,7 @@ type graphQuota struct {
 	windows  int           // so far
 	sent     int           // queries in this window
 	scores   int           // of these, those that did not yield
-	peak     int           // the most of these in one window
+	peak     int           // the maximum of these in one window
 	inFlight int           // of sent; Azure may not have counted them yet
 	reported int           // the fewest queries that Azure said remain in this window
 	returned chan struct{} // closed when a query returns

@@ -19,8 +19,7 @@ const (
 	plainSubscriptions = graphSubscriptions + ` | project id, subscriptionId, name, tenantId, state = properties.state, groups = properties.managementGroupAncestorsChain | order by id asc`
 )
 
-// withTags adds all tags to the query: Kusto finds a single one only in the case in which it was
-// written.
+// withTags adds all tags to the query: Kusto looks a single one up in its exact case.
 func withTags(query string) string {
 	return strings.NewReplacer("'groups', ", "'tags', tags, 'groups', ", "groups = ", "tags, groups = ").Replace(query)
 }
@@ -65,7 +64,7 @@ func (g *ResourceGraph) batches() [][]string {
 }
 
 // querySubscriptions returns the subscriptions with these IDs, or for nil all that the identity
-// sees, with their management groups and if need be their tags.
+// sees, with their management groups and optionally their tags.
 func (g *ResourceGraph) querySubscriptions(ctx context.Context, batches [][]string, tags bool) ([]Subscription, error) {
 	found := foundSubscriptions{known: map[string]bool{}, groups: sharedGroups{}}
 	for _, batch := range batches {

@@ -12,7 +12,7 @@ import (
 )
 
 // Subscription is an Azure subscription, from the API "Subscriptions - List" (api-version
-// 2022-12-01). Of a configured subscription that is not listed only the ID is known.
+// 2022-12-01). A configured subscription that is not listed has only an ID.
 type Subscription struct {
 	ID       string // a UUID in lower case
 	Name     string

@@ -18,8 +18,7 @@ const maxTagValue = 128
 // maxTags bounds the arrays in the tags of a subscription, which are not read.
 const maxTags = 1000
 
-// wantedTags are the names of the tags that the configuration asks for. Azure's names are the same
-// in any case.
+// wantedTags are the names of the tags that the configuration asks for. Azure ignores their case.
 type wantedTags struct {
 	names         []string // Config.SubscriptionTags
 	owner, target string   // empty for none
@@ -38,7 +37,7 @@ func (w *wantedTags) none() bool { return len(w.names) == 0 && w.owner == "" && 
 
 // addTo reads the tags of a subscription from a JSON object. It skips values that are not strings,
 // and empty ones, which a label cannot distinguish from none. Of two names that differ only in
-// case, the first in alphabetical order counts.
+// case, the first in alphabetical order wins.
 func (w *wantedTags) addTo(s *Subscription, object []byte) {
 	var tags map[string]any
 	if w.none() || decode(object, &tags, maxTags) != nil {

@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// tasks runs functions concurrently. Wait panics if one of them panicked: a panic in a goroutine of
-// its own ends the process, in the caller's goroutine the caller can recover.
+// tasks runs functions concurrently. Wait panics if one of them panicked: the caller can recover
+// that panic, whereas one in another goroutine ends the process.
 type tasks struct {
 	slots    chan struct{}
 	running  sync.WaitGroup

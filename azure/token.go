@@ -29,7 +29,7 @@ const (
 // tokenSource caches the token for ARM and coalesces requests for it.
 //
 // azidentity queues callers behind a lock that ignores their contexts and retries for each of them.
-// Here all callers share one background request, each leaves at its own deadline, and no caller
+// Here all callers share one background request, each gives up at its own deadline, and no caller
 // waits for the renewal of a valid token. The token is cached because some credentials do not: az
 // runs once for each request.
 type tokenSource struct {

@@ -41,8 +41,8 @@ func newTransport(rootCAs *x509.CertPool, concurrency int) *limitedTransport {
 }
 
 // largeBody is more than a real list of scores or controls has, which is some 20 KiB. Larger bodies
-// of a kind take turns, so that a tenant full of them cannot fill the memory. Each kind has turns
-// of its own: a stalled score list must not block the list of subscriptions.
+// take turns, so that a tenant full of them cannot fill the memory. Each kind takes them
+// separately: a stalled score list must not block the list of subscriptions.
 const largeBody = 1 << 18
 
 // limitedTransport bounds response bodies, from ARM and from the token endpoint, because azcore
