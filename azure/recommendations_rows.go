@@ -13,13 +13,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-const (
-	// maxAssessmentItems bounds the elements of a row: 300 subscriptions with a thousand texts each.
-	maxAssessmentItems = 300_000
-	// recommendationQueryTimeout bounds one query, its pages and its wait for the quota, so that one
-	// that hangs does not take the time of the others.
-	recommendationQueryTimeout = 5 * time.Minute
-)
+// recommendationQueryTimeout bounds one query, its pages and its wait for the quota, so that one
+// that hangs does not take the time of the others.
+const recommendationQueryTimeout = 5 * time.Minute
 
 // queryAll calls add with each row of a query about a part. If it is too large for one query, the
 // query covers smaller parts.

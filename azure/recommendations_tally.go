@@ -114,7 +114,7 @@ func addRows[Row any](t tallies, rows []json.RawMessage, add func(*tally, Row) e
 			continue
 		}
 		var row Row
-		if err = decode(raw, &row, maxAssessmentItems); err == nil {
+		if err = decode(raw, &row, maxGraphItems); err == nil {
 			err = add(sub, row)
 		}
 		if err != nil {
@@ -129,7 +129,7 @@ func (t tallies) of(raw json.RawMessage) (*tally, error) {
 	var row struct {
 		SubscriptionID string `json:"subscriptionId"`
 	}
-	if err := decode(raw, &row, maxAssessmentItems); err != nil || row.SubscriptionID == "" {
+	if err := decode(raw, &row, maxGraphItems); err != nil || row.SubscriptionID == "" {
 		return nil, invalidResponse("a row has no subscription ID")
 	}
 	return t[strings.ToLower(row.SubscriptionID)], nil
