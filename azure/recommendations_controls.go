@@ -25,7 +25,7 @@ type controlMap struct {
 
 // refresh reads the map once a day. If that fails, the last map stays.
 func (m *controlMap) refresh(ctx context.Context, g *ResourceGraph, next *Recommendations) error {
-	if !m.readAt.IsZero() && g.now().Sub(m.readAt) < describeAfter {
+	if g.now().Sub(m.readAt) < describeAfter {
 		return nil
 	}
 	controls := map[string][]string{}

@@ -43,12 +43,9 @@ func (r *RecommendationReader) readCounts(ctx context.Context, p part) tallies {
 // queryCounts makes one query, in the packed form unless Azure refuses it.
 func (r *RecommendationReader) queryCounts(ctx context.Context, p part) (tallies, error) {
 	var refusal error
-	if r.refusedAt.IsZero() || r.graph.now().Sub(r.refusedAt) >= retryPackedAfter {
+	if r.graph.now().Sub(r.refusedAt) >= retryPackedAfter {
 		found := newTallies(p.subscriptions)
 		err := r.graph.queryRows(ctx, countsQuery, p, func(rows []json.RawMessage) error { return found.addPacked(rows, r.keys) })
-		if err == nil {
-			r.refusedAt = time.Time{}
-		}
 		if !formRefused(err) {
 			return found, err
 		}

@@ -33,7 +33,7 @@ type recommendationTexts struct {
 // refresh reads the texts of all recommendations once a day, and otherwise those of new ones. Texts
 // that were not read stay as they are.
 func (n *recommendationNames) refresh(ctx context.Context, g *ResourceGraph, next *Recommendations, keys []string) error {
-	all := n.readAt.IsZero() || g.now().Sub(n.readAt) >= describeAfter
+	all := g.now().Sub(n.readAt) >= describeAfter
 	holders := map[string]bool{} // one subscription for each new recommendation
 	if !all {
 		holders = n.holders(next, keys)

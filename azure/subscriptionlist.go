@@ -36,7 +36,7 @@ func (r *resumableListing) read(ctx context.Context, c *Client) (listed, error) 
 		l = newListing(c)
 		result, err = l.read(ctx)
 	}
-	if err != nil && mayPass(err) {
+	if mayPass(err) {
 		r.keep(l)
 	}
 	return result, err

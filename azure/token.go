@@ -146,7 +146,7 @@ func (s *tokenSource) refuse(token, claims string) bool {
 		return true // replaced, or being replaced, since the request was sent
 	}
 	now := s.now()
-	if (claims == "" || claims == s.answeredClaims) && !s.refusedAt.IsZero() && now.Sub(s.refusedAt) < renewInterval {
+	if (claims == "" || claims == s.answeredClaims) && now.Sub(s.refusedAt) < renewInterval {
 		return false
 	}
 	s.token = azcore.AccessToken{}
