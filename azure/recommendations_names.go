@@ -23,7 +23,7 @@ type recommendationNames struct {
 	readAt time.Time
 }
 
-// recommendationTexts are what Azure says about a recommendation in all of its rows.
+// recommendationTexts are the texts of a recommendation, chosen from all of its rows.
 type recommendationTexts struct {
 	name, effort, impact, category string
 	severity                       Severity
@@ -34,7 +34,7 @@ type recommendationTexts struct {
 // that were not read stay as they are.
 func (n *recommendationNames) refresh(ctx context.Context, g *ResourceGraph, next *Recommendations, keys []string) error {
 	all := g.now().Sub(n.readAt) >= describeAfter
-	holders := map[string]bool{} // one subscription for each new recommendation
+	var holders map[string]bool // one subscription for each new recommendation
 	if !all {
 		holders = n.holders(next, keys)
 		if len(holders) == 0 {
@@ -45,21 +45,16 @@ func (n *recommendationNames) refresh(ctx context.Context, g *ResourceGraph, nex
 	err := readBatches(next,
 		func(s *SubscriptionRecommendations) bool { return len(s.Scopes) > 0 && (all || holders[s.ID]) },
 		func(p part) error { return readNames(ctx, g, p, described) })
-	if err != nil {
-		err = fmt.Errorf("read names of recommendations: %w", err)
-	}
 	n.apply(described, all && err == nil)
 	if err != nil {
-		return err
+		return fmt.Errorf("read names of recommendations: %w", err)
 	}
+	texts := n.texts
 	if all {
-		n.readAt = g.now()
-		n.forget(keys)
+		n.readAt, n.texts = g.now(), make(map[string]recommendationTexts, len(keys)) // without unused keys
 	}
 	for _, key := range keys {
-		if _, ok := n.texts[key]; !ok {
-			n.texts[key] = recommendationTexts{} // not requested again today
-		}
+		n.texts[key] = texts[key] // also without any, so that they are not requested again today
 	}
 	return nil
 }
@@ -108,17 +103,7 @@ func (n *recommendationNames) apply(described map[string]*textVariants, all bool
 	}
 }
 
-// forget drops the texts of recommendations that are not in use.
-func (n *recommendationNames) forget(keys []string) {
-	used := make(map[string]recommendationTexts, len(keys))
-	for _, key := range keys {
-		if texts, ok := n.texts[key]; ok {
-			used[key] = texts
-		}
-	}
-	n.texts = used
-}
-
+// choose returns the current text if the variants include it or there are none.
 func choose(variants []string, current string) string {
 	if len(variants) == 0 || slices.Contains(variants, current) {
 		return current
