@@ -23,6 +23,9 @@ func check(ctx context.Context, cfg *config, client *azure.Client, stdout, stder
 	progress.erase()
 	if len(report.Subscriptions) > 0 {
 		graph := azure.NewResourceGraph(client)
+		if cfg.source == sourceResourceGraph {
+			report.CheckSecureScores(ctx, graph)
+		}
 		report.CheckManagementGroups(ctx, graph)
 		if cfg.exporter.Recommendations != exporter.RecommendationsOff {
 			report.CheckRecommendations(ctx, graph)

@@ -62,6 +62,10 @@ func TestCheck(t *testing.T) {
 		{name: "management groups cannot be read", tenant: all(nil), graph: simulator.Forbidden(), args: []string{"--recommendations=off"}, code: 1, want: []string{
 			"management groups  ✗ forbidden\n", "\n✗ forbidden: missing permission Microsoft.ResourceGraph/resources/read: HTTP 403", "  where: management groups\n  fix:   " + assign, "\n3 subscriptions are readable.\n",
 		}},
+		{name: "scores cannot be read from Resource Graph", tenant: all(nil), graph: simulator.OnScoreQueries(simulator.Garbage()), args: []string{"--azure.source=resourcegraph", "--recommendations=off"}, code: 1, want: []string{
+			"management groups  ✓", "\n✗ invalid_response", "\n0 subscriptions are readable, 3 are failing.\n",
+		}},
+		{name: "scores can be read from Resource Graph", tenant: all(nil), args: []string{"--azure.source=resourcegraph", "--recommendations=off"}, want: []string{"\n3 subscriptions are readable.\n"}},
 		{name: "no subscription", tenant: simulator.Tenant{}, code: 1, want: []string{"subscription list  ✗ forbidden\n", "\n✗ forbidden: the identity cannot list any subscription; it may lack the role Reader\n  where: subscription list\n  fix:   " + assign + "SUBSCRIPTION_ID"}},
 		{name: "no subscription below a group", tenant: emptyGroup, args: []string{"--azure.management-group=empty"}, code: 1, want: []string{
 			"✗ forbidden: the identity cannot list any subscription", strings.Replace(assign, "/subscriptions/", "/providers/Microsoft.Management/managementGroups/empty\n", 1),

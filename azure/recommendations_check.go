@@ -25,13 +25,7 @@ func (g *ResourceGraph) ExportRecommendations(ctx context.Context, subscriptionI
 // CheckRecommendations adds to a report whether the recommendations of each active subscription can
 // be read, and the permission that is missing. An unreadable one makes the report fail.
 func (r *Report) CheckRecommendations(ctx context.Context, g *ResourceGraph) {
-	var ids []string
-	var active []*SubscriptionReport
-	for i := range r.Subscriptions {
-		if s := &r.Subscriptions[i]; s.Scores != nil {
-			ids, active = append(ids, s.ID), append(active, s)
-		}
-	}
+	ids, active := r.active()
 	for i, read := range g.ExportRecommendations(ctx, ids).Subscriptions {
 		result := r.result(read.Err, read.ID, actionReadAssessments)
 		active[i].Recommendations = &result

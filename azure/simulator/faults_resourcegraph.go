@@ -9,6 +9,11 @@ import (
 	"strings"
 )
 
+// OnScoreQueries applies the fault only to queries about scores and controls.
+func OnScoreQueries(f Fault) Fault {
+	return onPlan(func(plan *graphPlan) bool { return slices.Contains(plan.types, typeScore) }, f)
+}
+
 // OnBatchesOver applies the fault only to queries of more than n subscriptions.
 func OnBatchesOver(n int, f Fault) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
