@@ -225,6 +225,7 @@ func TestCopies(t *testing.T) {
 func TestTokenOutage(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(6, 15)
+	simulator.GenerateAssessments(&tenant, 1)
 	tenant.TokenLifetime = 10 * time.Second // expires soon after the endpoint fails
 	azure := startAzure(t, tenant)
 	// The subscription list is due sixty times as often, like everything else.
@@ -291,6 +292,7 @@ func TestTokenOutage(t *testing.T) {
 func TestServiceOutage(t *testing.T) {
 	t.Parallel()
 	tenant := simulator.Generate(6, 3)
+	simulator.GenerateAssessments(&tenant, 1)
 	azure := startAzure(t, tenant)
 	s := startStack(t, azureEnv(t, azure), azure.Flags()...)
 	eventually(t, "all scores are recorded", func() error {
