@@ -46,7 +46,7 @@ func (c *Client) do(req *policy.Request, operation string) (response, error) {
 	req.SetOperationValue(requestOperation(operation))
 	httpResponse, err := c.pipeline.Do(req)
 	if err != nil {
-		if failure := (tokenFailure{}); req.OperationValue(&failure) {
+		if failure := (tokenFailure{}); req.OperationValue(&failure) && failure.err != nil {
 			err = failure.err
 		}
 		e := classify(err)

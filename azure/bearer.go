@@ -22,8 +22,8 @@ type bearerPolicy struct {
 	token *tokenSource
 }
 
-// tokenFailure carries why there is no token past azcore's retries, which return the context's
-// error instead once the deadline has passed.
+// tokenFailure carries why the last attempt had no token, if it had none, past azcore's retries,
+// which return the context's error instead once the deadline has passed.
 type tokenFailure struct{ err error }
 
 // Do implements [policy.Policy].
@@ -31,26 +31,33 @@ func (p bearerPolicy) Do(req *policy.Request) (*http.Response, error) {
 	if u := req.Raw().URL; u.Scheme != "https" || !strings.EqualFold(u.Host, p.host) {
 		return nil, invalidResponse("refusing to send the token to another host")
 	}
-	token, err := p.token.get(req.Raw().Context())
+	token, err := p.authorize(req)
 	if err != nil {
-		req.SetOperationValue(tokenFailure{err})
 		return nil, err
 	}
-	req.Raw().Header.Set("Authorization", "Bearer "+token.Token)
 	resp, err := req.Next()
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || isOfOtherTenant(resp) || !p.token.refuse(token.Token, challengeClaims(resp.Header)) {
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || isOfOtherTenant(resp) || !p.token.refuse(token, challengeClaims(resp.Header)) {
 		return resp, err
 	}
 	runtime.Drain(resp)
-	if token, err = p.token.get(req.Raw().Context()); err != nil {
-		req.SetOperationValue(tokenFailure{err})
+	if _, err := p.authorize(req); err != nil {
 		return nil, err
 	}
 	if err := req.RewindBody(); err != nil {
 		return nil, err
 	}
-	req.Raw().Header.Set("Authorization", "Bearer "+token.Token)
 	return req.Next()
+}
+
+// authorize adds the token to a request.
+func (p bearerPolicy) authorize(req *policy.Request) (string, error) {
+	token, err := p.token.get(req.Raw().Context())
+	req.SetOperationValue(tokenFailure{err})
+	if err != nil {
+		return "", err
+	}
+	req.Raw().Header.Set("Authorization", "Bearer "+token.Token)
+	return token.Token, nil
 }
 
 // isOfOtherTenant reports whether the subscription belongs to another tenant than the identity,
