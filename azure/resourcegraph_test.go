@@ -231,7 +231,7 @@ func TestResourceGraph_Reasons(t *testing.T) {
 		"data is an object": {simulator.Body(200, "application/json", `{"totalRecords":0,"data":{}}`), false, ReasonInvalidResponse},
 		"200 with an error": {simulator.Body(200, "application/json", `{"error":{"code":"InternalServerError"}}`), false, ReasonInvalidResponse},
 		"error beside data": {simulator.Body(200, "application/json", `{"totalRecords":0,"data":[],"error":{"message":"x"}}`), false, ReasonInvalidResponse},
-		"row of nobody":     {simulator.Body(200, "application/json", `{"totalRecords":1,"data":[null]}`), false, ReasonInvalidResponse},
+		"null row":          {simulator.Body(200, "application/json", `{"totalRecords":1,"data":[null]}`), false, ReasonInvalidResponse},
 		"HTML 403":          {simulator.Body(403, "text/html", `<html>`), false, ReasonInvalidResponse},
 		"throttled by 503":  {simulator.Error(503, "TooManyRequests", "…"), false, ReasonThrottled},
 	} {

@@ -177,7 +177,7 @@ func TestStatusList_OwnersAndGroups(t *testing.T) {
 		"?group=root":                   {"Subscription 0001", "Subscription 0002", "aws"},
 		"?group=corp&owner=data-team":   nil,
 		"?group=root&q=0002":            {"Subscription 0002"},
-		"?owner=nobody":                 nil,
+		"?owner=unknown":                nil,
 		"?group=unused":                 nil,
 		"?owner=web-team&state=failing": nil,
 	} {
